@@ -8,8 +8,9 @@
 
 namespace mora {
 
-// Parses `text`; `source` (a file name, perhaps with a part of it) opens each error. Throws IoError on malformed JSON, a
-// duplicate key (formats.md: a DOM parser would keep the last one), nesting over 128, invalid UTF-8 or trailing garbage.
+// Parses `text`; `source` (a file name, perhaps with a part of it) opens each error. Throws IoError on malformed JSON,
+// a duplicate key (formats.md: a DOM parser would keep the last one), nesting over 128, invalid UTF-8 or trailing
+// garbage.
 nlohmann::json parse_json(std::string_view text, std::string_view source);
 
 // Reads a whole regular file of at most `max_bytes` and parses it. A byte order mark is an error that says so.
