@@ -1,0 +1,19 @@
+#include "engine/shape.h"
+
+namespace mora {
+
+Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op) {
+  const Shape& longer = a.rank() >= b.rank() ? a : b;
+  const Shape& shorter = a.rank() >= b.rank() ? b : a;
+  Shape result = longer;
+  const int shift = longer.rank() - shorter.rank();
+  for (int i = 0; i < shorter.rank(); ++i) {
+    const int64_t x = longer[i + shift];
+    const int64_t y = shorter[i];
+    require<ShapeError>(x == y || x == 1 || y == 1, "{}: shapes {} and {} do not broadcast", op, a, b);
+    result[i + shift] = x == 1 ? y : x;
+  }
+  return result;
+}
+
+}  // namespace mora

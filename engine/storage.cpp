@@ -1,0 +1,23 @@
+#include "engine/storage.h"
+
+#include "engine/allocator.h"
+#include "engine/error.h"
+
+namespace mora {
+
+Storage::Storage(size_t bytes, Device device) : data_(nullptr), bytes_(bytes), device_(device) {
+  require<DeviceError>(device.kind == DeviceKind::cpu, "no memory on {}: this build runs on the processor only",
+                       to_string(device));
+  data_ = allocate(bytes);
+}
+
+Storage::Storage(const void* data, size_t bytes, std::shared_ptr<const void> owner)
+    : data_(const_cast<void*>(data)), bytes_(bytes), device_(cpu), owner_(std::move(owner)) {
+  invariant(owner_ != nullptr, "foreign storage needs an owner");
+}
+
+Storage::~Storage() {
+  if (!owner_) deallocate(data_, bytes_);
+}
+
+}  // namespace mora

@@ -1,0 +1,46 @@
+// One table a kernel: the function of each device, indexed by the device of the first tensor argument.
+#pragma once
+
+#include <array>
+
+#include "engine/tensor.h"
+
+namespace mora::kernels {
+
+template <class Signature>
+struct Kernel;
+
+template <class... Args>
+struct Kernel<void(Args...)> {
+  std::string_view name;
+  std::array<void (*)(Args...), 2> table;  // by DeviceKind
+
+  // One indirect call. Throws DeviceError where the device has no such kernel.
+  void operator()(Args... args) const {
+    const DeviceKind kind = device_of(args...);
+    auto* body = table[size_t(kind)];
+    require<DeviceError>(body != nullptr, "{}: no kernel for {}", name, kind == DeviceKind::cuda ? "cuda" : "cpu");
+    body(std::forward<Args>(args)...);
+  }
+
+ private:
+  template <class First, class... Rest>
+  static DeviceKind device_of(const First& first, const Rest&... rest) {
+    if constexpr (std::is_same_v<First, Tensor>)
+      return first.device().kind;
+    else
+      return device_of(rest...);
+  }
+};
+
+// Declares `name` with the given parameters in namespace cpu (the body stands in kernels/cpu/) and the table that calls
+// it.
+#define MORA_KERNEL(name, ...)                      \
+  namespace cpu {                                   \
+  void name(__VA_ARGS__);                           \
+  }                                                 \
+  inline constexpr Kernel<void(__VA_ARGS__)> name { \
+#name, { cpu::name, nullptr }                   \
+  }
+
+}  // namespace mora::kernels

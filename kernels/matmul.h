@@ -1,0 +1,50 @@
+// Matrix products. Plain GEMMs go to a library: oneDNN for f32 and bf16, Eigen for f64.
+#pragma once
+
+#include <memory>
+
+#include "kernels/dispatch.h"
+
+namespace mora::kernels {
+
+// y = op(a)·op(b) [+ y],  op = transpose where asked.  2-D; a and b contiguous; y contiguous (M, N); floating, one
+// dtype (y may be f32 for bf16 inputs). K = 0 gives zeros (or leaves y when accumulating).
+struct MatmulShape {
+  bool transpose_a = false;
+  bool transpose_b = false;
+  bool accumulate = false;
+};
+MORA_KERNEL(matmul, const Tensor& a, const Tensor& b, Tensor& y, const MatmulShape& shape);
+
+// A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:
+//   forward   y = x·Wᵀ + b      backward   gx = gy·W
+// Each packed form is made once and kept; `release_source` lets the pages of W go (a mapped file) once only packed
+// forms are needed; they come back by themselves when read again. Safe to use from one thread at a time.
+class FrozenWeight {
+ public:
+  FrozenWeight(Tensor weight, Tensor bias);
+  ~FrozenWeight();
+  FrozenWeight(const FrozenWeight&) = delete;
+  FrozenWeight& operator=(const FrozenWeight&) = delete;
+
+  const Tensor& weight() const { return weight_; }
+  const Tensor& bias() const { return bias_; }  // may be undefined
+  int64_t in() const { return weight_.dim(1); }
+  int64_t out() const { return weight_.dim(0); }
+  int64_t packed_bytes() const;
+
+  struct Packed;  // what a backend keeps
+  Packed& packed() const { return *packed_; }
+
+ private:
+  Tensor weight_, bias_;
+  std::unique_ptr<Packed> packed_;
+};
+
+// y = x·Wᵀ + b.  x (N, in), y (N, out); x and y of one dtype (f32, bf16, f64), W of that dtype or converted while
+// packing.
+MORA_KERNEL(linear, const Tensor& x, const FrozenWeight& w, Tensor& y);
+// gx = gy·W.  gy (N, out), gx (N, in).
+MORA_KERNEL(linear_backward, const Tensor& gy, const FrozenWeight& w, Tensor& gx);
+
+}  // namespace mora::kernels

@@ -1,0 +1,46 @@
+// Element-wise functions of one tensor: y_i = f(x_i). x and y contiguous, same shape, floating, same dtype; 16-bit in
+// f32.
+#pragma once
+
+#include "kernels/dispatch.h"
+
+namespace mora::kernels {
+
+enum class Unary {
+  negate,
+  absolute,
+  sign,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  reciprocal,
+  square,
+  tanh,
+  sigmoid,
+  erf,
+  sin,
+  cos,
+  relu,       // max(x, 0)
+  step,       // 1 where x > 0, else 0: relu's derivative
+  gelu,       // x · ½(1 + erf(x/√2))                                  Hendrycks & Gimpel 2016
+  gelu_tanh,  // x · ½(1 + tanh(√(2/π)(x + 0.044715 x³)))
+  silu,       // x · σ(x)
+};
+
+MORA_KERNEL(unary, const Tensor& x, Tensor& y, Unary f);
+// gx_i = gy_i · f'(x_i) for gelu, gelu_tanh, silu, in one pass.
+MORA_KERNEL(unary_backward, const Tensor& x, const Tensor& gy, Tensor& gx, Unary f);
+// y = scale · x + shift
+MORA_KERNEL(affine, const Tensor& x, Tensor& y, double scale, double shift);
+// y = x^exponent
+MORA_KERNEL(power, const Tensor& x, Tensor& y, double exponent);
+// y = min(max(x, low), high)
+MORA_KERNEL(clamp, const Tensor& x, Tensor& y, double low, double high);
+// y = silu(gate) · up, and its gradients. Shazeer 2020, "GLU Variants Improve Transformer".
+MORA_KERNEL(swiglu, const Tensor& gate, const Tensor& up, Tensor& y);
+MORA_KERNEL(swiglu_backward, const Tensor& gate, const Tensor& up, const Tensor& gy, Tensor& ggate, Tensor& gup);
+// y_i = x_i / (1 − p) where the i-th uniform number of the stream is ≥ p, else 0. Its own backward.
+MORA_KERNEL(dropout, const Tensor& x, Tensor& y, double p, uint64_t seed, uint64_t stream);
+
+}  // namespace mora::kernels
