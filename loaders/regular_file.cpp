@@ -47,8 +47,8 @@ RegularFile open_regular_file(const std::filesystem::path& file) {
     fail<IoError>("{}: cannot open: {}", file.string(), std::strerror(error));
   }
   struct stat status {};
-  require<IoError>(::fstat(fd.get(), &status) == 0, "{}: cannot read its size: {}", file.string(),
-                   std::strerror(errno));
+  const bool known = ::fstat(fd.get(), &status) == 0;
+  require<IoError>(known, "{}: cannot read its size: {}", file.string(), std::strerror(errno));
   require<IoError>(S_ISREG(status.st_mode), "{}: {}, expected a regular file", file.string(), kind_of(status.st_mode));
   return {std::move(fd), static_cast<size_t>(status.st_size)};
 }
