@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Builds MoRA and tests it. Ends with a line `N passed, N failed`; exits 1 if anything failed.
+#
+# usage: tools/test.sh           the release suite: dependencies fetch build test tree
+#        tools/test.sh --all     adds format lint asan tsan fuzz
+#        tools/test.sh STAGE…    those stages only
+# Each stage prints its time beside its budget (seconds on two cores, nothing built before); at twice the budget it is
+# stopped and counts as failed. Second runs reuse what is built and fetched.
+. "$(dirname "$0")/common.sh"
+cd "$root"
+jobs=$(nproc)
+
+declare -A budgets=([dependencies]=180 [fetch]=90 [build]=480 [test]=300 [tree]=10
+                    [format]=20 [lint]=300 [asan]=780 [tsan]=120 [fuzz]=240)
+release=(dependencies fetch build test tree)
+extra=(format lint asan tsan fuzz)
+
+record() { printf '%s %s\n' "$1" "$2" >>"$MORA_RESULTS"; }  # record PASSED FAILED
+
+# check COMMAND…: one check that passes or fails as a whole.
+check() {
+  if "$@"; then record 1 0; else record 0 1; return 1; fi
+}
+
+# suite PRESET [ctest option…]: runs the tests of build/PRESET and records their number: the cases of a GoogleTest
+# program one by one, any other test as one.
+suite() {
+  local preset=$1 status=0 report
+  shift
+  report="$root/build/$preset/tests.xml"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" --output-junit "$report" \
+    --test-output-size-passed 100000000 --test-output-size-failed 100000000 "$@" || status=1
+  awk '/<testcase / { program = /status="run"/; cases = program; broken = !program; counted = 0 }
+       /^\[  PASSED  \] [0-9]+ test/ { cases = $4; counted = 1 }
+       /^\[  FAILED  \] [0-9]+ test/ { broken = $4; counted = 1 }
+       /<\/testcase>/ { if (!program && counted && !broken) broken = 1
+                        passed += cases; failed += broken }
+       END { print passed + 0, failed + 0 }' "$report" >>"$MORA_RESULTS"
+  return $status
+}
+
+build() {  # build PRESET [-D…]… [-- TARGET…]
+  local preset=$1 options=()
+  shift
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
+  [ $# -eq 0 ] || shift
+  mkdir -p "build/$preset"
+  cmake --preset "$preset" ${options[@]+"${options[@]}"} >"build/$preset/configure.log" 2>&1 ||
+    { cat "build/$preset/configure.log"; return 1; }
+  cmake --build "build/$preset" -j "$jobs" ${1:+--target "$@"}
+}
+
+sources() { git ls-files '*.h' '*.cpp' '*.cu' '*.cuh'; }
+
+stage_dependencies() { tools/install_dependencies.sh build fetch ${MORA_ALL:+check}; }
+stage_fetch() { tools/fetch.sh; }
+stage_build() { build release; }
+stage_test() { suite release; }
+stage_tree() { check tests/tree/include_arrows.sh && check tests/tree/documents.sh; }
+stage_format() { sources | xargs clang-format --dry-run -Werror; }
+
+stage_lint() {  # bugs only; style is clang-tidy's in the editor
+  check cppcheck --quiet --error-exitcode=1 --std=c++20 --language=c++ --enable=warning,portability --inline-suppr \
+    --suppress=unknownMacro --suppress=internalAstError --suppress=syntaxError -I. -j "$jobs" \
+    --file-list=<(git ls-files '*.cpp' ':!tests/*' ':!bench/*')
+}
+
+stage_asan() {
+  build asan -DMORA_BENCH=OFF &&
+    ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 suite asan
+}
+
+stage_tsan() {  # the loaders' threads are std::thread; TSan does not know OpenMP's
+  build tsan -DMORA_BENCH=OFF -- test_loaders &&
+    check env TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/tests/test_loaders --gtest_brief=1
+}
+
+stage_fuzz() {
+  local seconds=${MORA_FUZZ_SECONDS:-10} target name failed=0
+  build fuzz -DMORA_TESTS=ON -DMORA_BENCH=OFF -- fuzzers || return 1
+  for target in build/fuzz/tests/fuzz/fuzz_*; do
+    name=${target##*/fuzz_}
+    mkdir -p "build/fuzz/corpus/$name"
+    note "fuzzing $name for $seconds s"
+    check "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
+      -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" "tests/fuzz/corpus/$name" || failed=1
+  done
+  return $failed
+}
+
+if [ "${1:-}" = --stage ]; then  # one stage, called below
+  "stage_$2"
+  exit
+fi
+
+case "${1:-}" in
+  "") stages=("${release[@]}") ;;
+  --all) stages=("${release[@]}" "${extra[@]}"); export MORA_ALL=1 ;;
+  -*) fail "usage: tools/test.sh [--all | STAGE…]; stages: ${release[*]} ${extra[*]}" ;;
+  *) stages=("$@") ;;
+esac
+for stage in "${stages[@]}"; do
+  [ -n "${budgets[$stage]:-}" ] || fail "test: no stage '$stage'; stages: ${release[*]} ${extra[*]}"
+done
+
+MORA_RESULTS=$(mktemp)
+export MORA_RESULTS
+trap 'rm -f "$MORA_RESULTS"' EXIT
+table=()
+for stage in "${stages[@]}"; do
+  note "== $stage (budget ${budgets[$stage]} s)"
+  begin=$SECONDS verdict=ok
+  before=$(awk '{n += $2} END {print n + 0}' "$MORA_RESULTS")
+  if ! timeout --foreground --kill-after=10 "$((2 * budgets[$stage]))" bash "$0" --stage "$stage" </dev/null; then
+    verdict=FAILED
+    [ "$(awk '{n += $2} END {print n + 0}' "$MORA_RESULTS")" -gt "$before" ] || record 0 1
+  elif [ $((SECONDS - begin)) -gt "${budgets[$stage]}" ]; then
+    verdict="ok, over budget"
+  fi
+  table+=("$(printf '%-13s %5d s of %4d s  %s' "$stage" $((SECONDS - begin)) "${budgets[$stage]}" "$verdict")")
+  [ "$verdict" != FAILED ] || [ "$stage" != build ] || break
+done
+printf '%s\n' "${table[@]}"
+awk '{passed += $1; failed += $2} END {printf "%d passed, %d failed\n", passed, failed; exit failed > 0}' "$MORA_RESULTS"
