@@ -1,0 +1,159 @@
+// Vectors of f32 or f64 from memory of any floating dtype, and back. Included after kernels/cpu/foreach_target.h, once
+// for each instruction set; see there.
+//
+// Arithmetic is f32, f64 for f64: `Tag<T>` are the lanes that compute on memory of T.
+//   load(d, p)      Lanes(d) elements at p          store(v, d, p)
+//   load(d, p, n)   the first n of them, then zeros  store(v, d, p, n)
+// Partial loads and stores touch nothing beyond p + n. 16-bit stores round to nearest even.
+#if defined(MORA_KERNELS_CPU_SIMD_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef MORA_KERNELS_CPU_SIMD_H_
+#undef MORA_KERNELS_CPU_SIMD_H_
+#else
+#define MORA_KERNELS_CPU_SIMD_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstring>
+#include <type_traits>
+
+#include "engine/dtype.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class T>
+using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
+template <class T>
+using Tag = hn::ScalableTag<Compute<T>>;
+
+template <class D>
+HWY_INLINE int64_t lanes(D d) {
+  return int64_t(hn::Lanes(d));
+}
+
+// The first n lanes of lane-sized memory; zeros after them.
+template <class D>
+HWY_INLINE hn::Vec<D> load_lanes(D d, const hn::TFromD<D>* p, int64_t n) {
+  using T = hn::TFromD<D>;
+  if constexpr (HWY_TARGET == HWY_AVX3 || (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4)) {
+    return hn::MaskedLoad(hn::FirstN(d, size_t(n)), d, p);
+  } else {  // a masked load of these sets may read whole vectors
+    HWY_ALIGN T buffer[hn::MaxLanes(d)] = {};
+    std::memcpy(buffer, p, size_t(n) * sizeof(T));
+    return hn::Load(d, buffer);
+  }
+}
+
+template <class D>
+HWY_INLINE void store_lanes(hn::Vec<D> v, D d, hn::TFromD<D>* p, int64_t n) {
+  using T = hn::TFromD<D>;
+  if constexpr (HWY_TARGET == HWY_AVX3 || (HWY_TARGET == HWY_AVX2 && sizeof(T) >= 4)) {
+    hn::BlendedStore(v, hn::FirstN(d, size_t(n)), d, p);
+  } else {
+    HWY_ALIGN T buffer[hn::MaxLanes(d)];
+    hn::Store(v, d, buffer);
+    std::memcpy(p, buffer, size_t(n) * sizeof(T));
+  }
+}
+
+// The bits of a 16-bit float T, in the lower half of 32-bit lanes' worth of vector, to and from f32 lanes.
+template <class T, class D>
+HWY_INLINE hn::Vec<D> widen(D d, hn::Vec<hn::Rebind<uint16_t, D>> bits) {
+  if constexpr (std::is_same_v<T, bf16_t>) {
+    const hn::RebindToUnsigned<D> du32;
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du32, bits)));
+  } else {
+    return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
+  }
+}
+
+template <class T, class D>
+HWY_INLINE hn::Vec<hn::Rebind<uint16_t, D>> narrow(D d, hn::Vec<D> v) {
+  const hn::Rebind<uint16_t, D> du16;
+  if constexpr (std::is_same_v<T, bf16_t>) {  // as bf16_t(float)
+    const hn::RebindToUnsigned<D> du32;
+    const auto u = hn::BitCast(du32, v);
+    const auto lsb = hn::And(hn::ShiftRight<16>(u), hn::Set(du32, 1));
+    const auto rounded = hn::Add(u, hn::Add(lsb, hn::Set(du32, 0x7FFF)));
+    const auto quiet = hn::Or(u, hn::Set(du32, 0x400000));
+    const auto nan = hn::MaskFromVec(hn::BitCast(du32, hn::VecFromMask(d, hn::Ne(v, v))));
+    return hn::TruncateTo(du16, hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded)));
+  } else if constexpr (HWY_TARGET == HWY_SSE4) {  // no conversion instruction
+    HWY_ALIGN float from[hn::MaxLanes(d)];
+    HWY_ALIGN uint16_t to[hn::MaxLanes(d)];
+    hn::Store(v, d, from);
+    for (size_t i = 0; i < hn::Lanes(d); ++i) to[i] = f16_t(from[i]).bits;
+    return hn::Load(du16, to);
+  } else {
+    return hn::BitCast(du16, hn::DemoteTo(hn::Rebind<hwy::float16_t, D>(), v));
+  }
+}
+
+template <class D, class T>
+HWY_INLINE hn::Vec<D> load(D d, const T* p) {
+  using Lane = hn::TFromD<D>;
+  if constexpr (std::is_same_v<T, Lane>) {
+    return hn::LoadU(d, p);
+  } else if constexpr (std::is_same_v<Lane, double>) {
+    return hn::PromoteTo(d, load(hn::Rebind<float, D>(), p));
+  } else {
+    static_assert(sizeof(T) == 2 && std::is_same_v<Lane, float>);
+    return widen<T>(d, hn::LoadU(hn::Rebind<uint16_t, D>(), reinterpret_cast<const uint16_t*>(p)));
+  }
+}
+
+template <class D, class T>
+HWY_INLINE hn::Vec<D> load(D d, const T* p, int64_t n) {
+  using Lane = hn::TFromD<D>;
+  if constexpr (std::is_same_v<T, Lane>) {
+    return load_lanes(d, p, n);
+  } else if constexpr (std::is_same_v<Lane, double>) {
+    return hn::PromoteTo(d, load(hn::Rebind<float, D>(), p, n));
+  } else {
+    static_assert(sizeof(T) == 2 && std::is_same_v<Lane, float>);
+    return widen<T>(d, load_lanes(hn::Rebind<uint16_t, D>(), reinterpret_cast<const uint16_t*>(p), n));
+  }
+}
+
+template <class D, class T>
+HWY_INLINE void store(hn::Vec<D> v, D d, T* p) {
+  using Lane = hn::TFromD<D>;
+  if constexpr (std::is_same_v<T, Lane>) {
+    hn::StoreU(v, d, p);
+  } else if constexpr (std::is_same_v<Lane, double>) {
+    const hn::Rebind<float, D> df32;
+    store(hn::DemoteTo(df32, v), df32, p);
+  } else {
+    static_assert(sizeof(T) == 2 && std::is_same_v<Lane, float>);
+    hn::StoreU(narrow<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p));
+  }
+}
+
+template <class D, class T>
+HWY_INLINE void store(hn::Vec<D> v, D d, T* p, int64_t n) {
+  using Lane = hn::TFromD<D>;
+  if constexpr (std::is_same_v<T, Lane>) {
+    store_lanes(v, d, p, n);
+  } else if constexpr (std::is_same_v<Lane, double>) {
+    const hn::Rebind<float, D> df32;
+    store(hn::DemoteTo(df32, v), df32, p, n);
+  } else {
+    static_assert(sizeof(T) == 2 && std::is_same_v<Lane, float>);
+    store_lanes(narrow<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p), n);
+  }
+}
+
+// y_i = f(x_i, …) for i < n: whole vectors, then the tail. y may be one of the x.
+template <class D, class F, class Y, class... X>
+HWY_INLINE void map(D d, int64_t n, F f, Y* y, const X*... x) {
+  int64_t i = 0;
+  for (; i + lanes(d) <= n; i += lanes(d)) store(f(load(d, x + i)...), d, y + i);
+  if (i < n) store(f(load(d, x + i, n - i)...), d, y + i, n - i);
+}
+
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
