@@ -24,8 +24,8 @@ unmount() {
 make_root() {
   "$root/tools/install_dependencies.sh" bare
   local mirror
-  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
-    sed -nE 's/^(deb( \[.*\])?|URIs:) +(https?:[^ ]+).*/\3/p' | head -n 1)
+  mirror=$(find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.list' -o -name '*.sources' 2>/dev/null | xargs -r cat |
+    sed -nE 's/^(deb( \[.*\])?|URIs:) +(https?:[^ ]+).*/\3/p' | sed -n 1p) || true
   note "bootstrapping $folder"
   mkdir -p "$folder"
   retry 3 debootstrap --variant=minbase bookworm "$folder" "${mirror:-http://deb.debian.org/debian}" >"$folder.log" 2>&1 ||

@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing, and touches nothing when none is.
 #
 # usage: tools/install_dependencies.sh [build] [fetch] [check] [bare]      (default: build fetch)
-#   build  compiler, CMake and the libraries of cmake/Dependencies.cmake
+#   build  compiler, CMake and the libraries of cmake/Dependencies.cmake (Debian's dnnl-config.cmake asks for OpenCL's headers)
 #   fetch  what tools/fetch.sh needs
 #   check  what tools/test.sh --all adds: clang, its sanitizer runtimes, linters
 #   bare   what tools/bare_root.sh adds: debootstrap
@@ -10,9 +10,9 @@
 . "$(dirname "$0")/common.sh"
 
 declare -A packages=(
-  [build]="g++ cmake ninja-build pkg-config ccache lld libdnnl-dev libeigen3-dev nlohmann-json3-dev libhwy-dev libfmt-dev
-           libyaml-cpp-dev libcli11-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev libbenchmark-dev
-           libboost-context-dev"
+  [build]="g++ cmake ninja-build pkg-config ccache lld libdnnl-dev ocl-icd-opencl-dev libeigen3-dev nlohmann-json3-dev
+           libhwy-dev libfmt-dev libyaml-cpp-dev libcli11-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev
+           libbenchmark-dev libboost-context-dev"
   [fetch]="python3-pip unzip ca-certificates"
   [check]="git clang clang-format clang-tidy clang-tools libclang-rt-14-dev libomp-dev cppcheck"
   [bare]="debootstrap"
