@@ -33,11 +33,12 @@ make_root() {
 }
 
 copy_registries() {
-  local path
+  local path target
+  rm -f "$folder/etc/apt/sources.list"
   for path in /etc/apt /etc/ssl/certs /usr/share/ca-certificates /usr/local/share/ca-certificates /usr/share/keyrings \
     /etc/resolv.conf /etc/hosts /etc/pip.conf "$HOME/.config/pip" "$HOME/.pip" ${PIP_FIND_LINKS:-}; do
     case $path in "$HOME"/*) target=/root/${path#"$HOME"/} ;; *) target=$path ;; esac
-    [ ! -e "$path" ] || [[ $path == *://* ]] || { mkdir -p "$folder$(dirname "$target")"; cp -aLT "$path" "$folder$target"; }
+    [ ! -e "$path" ] || [[ $path == *://* ]] || { mkdir -p "$folder$(dirname "$target")"; cp -aLT --remove-destination "$path" "$folder$target"; }
   done
 }
 
@@ -47,6 +48,7 @@ if [ -n "$fresh" ]; then unmount; rm -rf --one-file-system "$folder"; fi
 copy_registries
 mount -t proc proc "$folder/proc"
 mount --bind /dev "$folder/dev"
+mount --bind /dev/pts "$folder/dev/pts"
 rm -rf "$folder/root/mora.new"
 git clone -q --no-hardlinks "$root" "$folder/root/mora.new"
 # What an earlier run built and fetched stays; everything else is the clone's.

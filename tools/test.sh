@@ -52,7 +52,7 @@ build() {  # build PRESET [-D…]… [-- TARGET…]
 
 sources() { git ls-files '*.h' '*.cpp' '*.cu' '*.cuh'; }
 
-stage_dependencies() { tools/install_dependencies.sh build fetch ${MORA_ALL:+check}; }
+stage_dependencies() { tools/install_dependencies.sh build fetch test ${MORA_ALL:+check}; }
 stage_fetch() { tools/fetch.sh; }
 stage_build() { build release; }
 stage_test() { suite release; }
