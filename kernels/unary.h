@@ -28,6 +28,16 @@ enum class Unary {
   silu,       // x · σ(x)
 };
 
+// The function's name, and that of its backward, as ops are called.
+constexpr std::string_view unary_name(Unary f) {
+  constexpr std::string_view names[] = {"negate", "absolute", "sign", "exp", "log",  "sqrt", "rsqrt", "reciprocal", "square", "tanh",
+                                        "sigmoid", "erf", "sin", "cos", "relu", "step", "gelu", "gelu_tanh", "silu"};
+  return names[static_cast<size_t>(f)];
+}
+constexpr std::string_view unary_backward_name(Unary f) {
+  return f == Unary::gelu ? "gelu_backward" : f == Unary::gelu_tanh ? "gelu_tanh_backward" : "silu_backward";
+}
+
 MORA_KERNEL(unary, const Tensor& x, Tensor& y, Unary f);
 // gx_i = gy_i · f'(x_i) for gelu, gelu_tanh, silu, in one pass.
 MORA_KERNEL(unary_backward, const Tensor& x, const Tensor& gy, Tensor& gx, Unary f);

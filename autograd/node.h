@@ -1,0 +1,80 @@
+// The tape: one node a recorded op, edges to the nodes that made its inputs.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace mora {
+
+class Node;
+
+// Where the gradient of an input goes: output `output` of `node`; null for an input that needs none.
+struct Edge {
+  Ref<Node> node;
+  uint32_t output = 0;
+};
+
+// Which inputs' gradients are wanted, by position.
+struct Need {
+  uint64_t bits = 0;
+  bool operator[](int i) const { return (bits >> i) & 1u; }
+  void set(int i) { bits |= uint64_t{1} << i; }
+  bool any() const { return bits != 0; }
+};
+
+class Node : public RefCounted {
+ public:
+  Node(uint32_t outputs, std::vector<Edge> edges);
+
+  virtual std::string_view name() const = 0;
+  // Gradients of the inputs from those of the outputs (undefined where nothing arrived); undefined where not needed.
+  virtual Tensors backward(std::span<const Tensor> output_gradients, Need need) = 0;
+  // Lets go of what was saved for backward; a later backward throws AutogradError.
+  virtual void release_saved() = 0;
+  // Shape and dtype a gradient of input i must have.
+  virtual Meta input_meta(int i) const = 0;
+
+  uint64_t sequence() const { return sequence_; }  // rises with creation: an input's node is always older
+  uint32_t outputs() const { return outputs_; }
+  const std::vector<Edge>& edges() const { return edges_; }
+
+ protected:
+  // Chains of nodes end one after the other, not by recursion: a graph of a million ops must not overflow the stack.
+  void dispose() override;
+
+ private:
+  friend class Backward;
+  uint64_t sequence_;
+  uint32_t outputs_;
+  uint32_t slot_ = 0;  // scratch of one backward pass: the position in its list,
+  uint64_t mark_ = 0;  // valid when this is the pass's number
+  std::vector<Edge> edges_;
+};
+
+inline Node* node_of(const Tensor& t) { return static_cast<Node*>(t.node().get()); }
+inline Edge edge_of(const Tensor& t) { return {Ref<Node>(node_of(t)), t.node_output()}; }
+
+// True where the tensor is a leaf made by `leaf` or was computed from one.
+inline bool requires_grad(const Tensor& t) { return t.defined() && bool(t.node()); }
+// The same values as a new leaf: a tensor that gradients can be asked for.
+Tensor leaf(const Tensor& t);
+
+// Whether ops are recorded on this thread (true at first).
+bool grad_enabled();
+class GradMode {  // sets the mode for a scope
+ public:
+  explicit GradMode(bool enabled);
+  ~GradMode();
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
+
+ private:
+  bool before_;
+};
+struct NoGrad : GradMode {
+  NoGrad() : GradMode(false) {}
+};
+
+}  // namespace mora

@@ -1,0 +1,244 @@
+// How an op meets the tape.
+//
+// An op is a small struct of its constants with
+//   static constexpr std::string_view name;
+//   infer(const Meta&…) const          the output's Meta (or std::array<Meta | std::optional<Meta>, N>): every check,
+//   no allocation forward(const Tensor&…, Tensor&…)  calls the kernel; inputs contiguous unless `static constexpr bool
+//   strided = true`
+//     or view(const Tensor&) const     for an op that only looks at its input's storage in another way
+//   vjp(const Saved&, const Tensor& gy, Need) const   gradients of the inputs, written in Tensor ops, so that it
+//   differentiates again composite(const Tensor&…) const    the same function in plain ops: documentation, test oracle,
+//   and the derivative where vjp is missing
+// An op without vjp and composite says `using NotDifferentiable = void;`. Only the first `differentiable_outputs`
+// outputs (default: all) carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i) only
+// as far as `saves` names them.
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "autograd/grad.h"
+
+namespace mora {
+
+// Bits of the inputs and outputs a vjp reads.
+struct Saves {
+  uint64_t inputs = 0;
+  uint64_t outputs = 0;
+};
+
+// What a node keeps for its backward.
+class Saved {
+ public:
+  Saved(std::span<const Tensor> inputs, std::span<const Tensor> outputs, const Saves& saves, std::string_view op);
+  const Meta& meta(int i) const { return metas_[size_t(i)]; }  // of input i, always there
+  Tensor input(int i) const;
+  // Output i with its history (so that a second derivative passes through it).
+  Tensor output(int i) const;
+  Tensors inputs() const;
+  void release();
+  void set_owner(Node* owner) { owner_ = owner; }
+
+ private:
+  struct Item {
+    Tensor tensor;
+    uint32_t version = 0;
+  };
+  const Tensor& checked(const Item& item, const char* what, int i) const;
+
+  std::string_view op_;
+  std::vector<Meta> metas_;
+  std::vector<Item> inputs_, outputs_;
+  bool released_ = false;
+  Node* owner_ = nullptr;  // not counted: the node owns this
+};
+
+namespace detail {
+
+template <class M>
+struct Signature;
+template <class R, class C, class... A>
+struct Signature<R (C::*)(A...) const> {
+  using Result = R;
+  static constexpr size_t arity = sizeof...(A);
+  static constexpr bool variadic = arity == 1 && (std::is_same_v<std::remove_cvref_t<A>, std::span<const Meta>> && ...);
+};
+
+template <class T>
+inline constexpr size_t output_count = 1;
+template <class M, size_t N>
+inline constexpr size_t output_count<std::array<M, N>> = N;
+
+template <class Op>
+concept IsView = requires {
+  &Op::view;
+};
+template <class Op>
+concept HasVjp = requires {
+  &Op::vjp;
+};
+template <class Op>
+concept HasComposite = requires {
+  &Op::composite;
+};
+template <class Op>
+concept NotDifferentiable = requires {
+  typename Op::NotDifferentiable;
+};
+
+template <class Op>
+constexpr Saves saves_of() {
+  if constexpr (requires { Op::saves; })
+    return Op::saves;
+  else if constexpr (HasVjp<Op>)
+    return {};
+  else
+    return {.inputs = ~uint64_t{0}, .outputs = 0};
+}
+template <class Op>
+constexpr bool takes_strided() {
+  if constexpr (requires { Op::strided; })
+    return Op::strided;
+  else
+    return false;
+}
+
+inline const Meta& meta_value(const Meta& m) { return m; }
+inline const Meta& meta_value(const std::optional<Meta>& m) { return *m; }
+inline bool has_meta(const Meta&) { return true; }
+inline bool has_meta(const std::optional<Meta>& m) { return m.has_value(); }
+
+Tensor contiguous_copy(const Tensor& t);
+
+}  // namespace detail
+
+template <class Op>
+class OpNode final : public Node {
+ public:
+  OpNode(Op op, std::span<const Tensor> inputs, std::span<const Tensor> outputs, uint32_t gradients,
+         std::vector<Edge> edges)
+      : Node(gradients, std::move(edges)),
+        op_(std::move(op)),
+        saved_(inputs, outputs, detail::saves_of<Op>(), Op::name) {
+    saved_.set_owner(this);
+  }
+  std::string_view name() const override { return Op::name; }
+  void release_saved() override { saved_.release(); }
+  Meta input_meta(int i) const override { return saved_.meta(i); }
+
+  Tensors backward(std::span<const Tensor> gy, Need need) override {
+    if constexpr (detail::HasVjp<Op>) {
+      return op_.vjp(saved_, gy[0], need);
+    } else {
+      const Tensors inputs = saved_.inputs();
+      auto f = [this](std::span<const Tensor> in) { return composite_of(op_, in); };
+      return differentiate(f, inputs, gy, need);
+    }
+  }
+
+  // The op's composite over a list of inputs, its outputs as a list.
+  static Tensors composite_of(const Op& op, std::span<const Tensor> in) {
+    using S = detail::Signature<decltype(&Op::infer)>;
+    auto list = [](auto&& result) -> Tensors {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(result)>, Tensor>)
+        return {std::move(result)};
+      else
+        return Tensors(result.begin(), result.end());
+    };
+    if constexpr (S::variadic)
+      return list(op.composite(in));
+    else
+      return [&]<size_t... I>(std::index_sequence<I...>) { return list(op.composite(in[I]...)); }
+    (std::make_index_sequence<S::arity>{});
+  }
+
+ private:
+  Op op_;
+  Saved saved_;
+};
+
+// Runs an op on a list of inputs and records it where an input requires a gradient. Gives its outputs.
+template <class Op>
+auto apply_list(const Op& op, std::span<const Tensor> in) {
+  static_assert(detail::HasVjp<Op> || detail::HasComposite<Op> || detail::NotDifferentiable<Op>,
+                "an op needs a vjp, a composite, or to say NotDifferentiable");
+  using S = detail::Signature<decltype(&Op::infer)>;
+  constexpr size_t N = detail::output_count<typename S::Result>;
+  std::array<Tensor, N> out;
+
+  auto infer = [&] {
+    if constexpr (S::variadic) {
+      std::vector<Meta> metas;
+      for (const Tensor& t : in) metas.push_back(t.meta());
+      return op.infer(metas);
+    } else {
+      return [&]<size_t... I>(std::index_sequence<I...>) { return op.infer(in[I].meta()...); }
+      (std::make_index_sequence<S::arity>{});
+    }
+  };
+  const auto metas = infer();
+  if constexpr (detail::IsView<Op>) {
+    out[0] = op.view(in[0]);
+  } else {
+    if constexpr (N == 1 && !requires { metas[0]; }) {
+      out[0] = Tensor::empty(metas);
+    } else {
+      for (size_t i = 0; i < N; ++i) {
+        if (detail::has_meta(metas[i])) out[i] = Tensor::empty(detail::meta_value(metas[i]));
+      }
+    }
+    std::vector<Tensor> packed;  // contiguous stand-ins
+    std::span<const Tensor> args = in;
+    if constexpr (!detail::takes_strided<Op>()) {
+      for (size_t i = 0; i < in.size(); ++i) {
+        if (in[i].is_contiguous()) continue;
+        if (packed.empty()) packed.assign(in.begin(), in.end());
+        packed[i] = detail::contiguous_copy(in[i]);
+      }
+      if (!packed.empty()) args = packed;
+    }
+    [&]<size_t... O>(std::index_sequence<O...>) {
+      if constexpr (S::variadic)
+        op.forward(args, out[O]...);
+      else
+        [&]<size_t... I>(std::index_sequence<I...>) { op.forward(args[I]..., out[O]...); }
+      (std::make_index_sequence<S::arity>{});
+    }
+    (std::make_index_sequence<N>{});
+  }
+
+  if constexpr (!detail::NotDifferentiable<Op>) {
+    if (grad_enabled() && std::any_of(in.begin(), in.end(), [](const Tensor& t) { return requires_grad(t); })) {
+      uint32_t gradients = uint32_t(N);
+      if constexpr (requires { Op::differentiable_outputs; }) gradients = Op::differentiable_outputs;
+      std::vector<Edge> edges;
+      edges.reserve(in.size());
+      for (const Tensor& t : in) edges.push_back(edge_of(t));
+      Ref<RefCounted> node(new OpNode<Op>(op, in, out, gradients, std::move(edges)));
+      for (uint32_t i = 0; i < gradients; ++i) {
+        if (out[i].defined()) out[i].set_node(node, i);
+      }
+    }
+  }
+  if constexpr (N == 1)
+    return std::move(out[0]);
+  else
+    return out;
+}
+
+template <class Op, class... In>
+auto apply(const Op& op, const In&... in) {
+  const std::array<Tensor, sizeof...(In)> list{in...};
+  return apply_list(op, std::span<const Tensor>(list));
+}
+
+// The backward of a fused op as the derivative of that op's composite: the composite of every fused backward.
+template <class Op, class... In>
+Tensors composite_backward(const Op& op, const Tensor& gy, Need need, const In&... in) {
+  const std::array<Tensor, sizeof...(In)> list{in...};
+  auto f = [&op](std::span<const Tensor> inputs) { return OpNode<Op>::composite_of(op, inputs); };
+  const Tensor gradients[] = {gy};
+  return differentiate(f, list, gradients, need);
+}
+
+}  // namespace mora
