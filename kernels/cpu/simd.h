@@ -146,12 +146,20 @@ HWY_INLINE void store(hn::Vec<D> v, D d, T* p, int64_t n) {
   }
 }
 
-// y_i = f(x_i, …) for i < n: whole vectors, then the tail. y may be one of the x.
+// step(i) for each whole vector of [0, n), then step(i, count) for what is left: written once as
+//   [&](int64_t i, auto... count) HWY_ATTR { … load(d, x + i, count...) … }
+template <class D, class Step>
+HWY_INLINE void for_each_vector(D d, int64_t n, Step step) {
+  int64_t i = 0;
+  for (; i + lanes(d) <= n; i += lanes(d)) step(i);
+  if (i < n) step(i, n - i);
+}
+
+// y_i = f(x_i, …) for i < n. y may be one of the x.
 template <class D, class F, class Y, class... X>
 HWY_INLINE void map(D d, int64_t n, F f, Y* y, const X*... x) {
-  int64_t i = 0;
-  for (; i + lanes(d) <= n; i += lanes(d)) store(f(load(d, x + i)...), d, y + i);
-  if (i < n) store(f(load(d, x + i, n - i)...), d, y + i, n - i);
+  for_each_vector(
+      d, n, [&](int64_t i, auto... count) HWY_ATTR { store(f(load(d, x + i, count...)...), d, y + i, count...); });
 }
 
 }  // namespace mora::kernels::cpu::HWY_NAMESPACE
