@@ -2,6 +2,15 @@
 
 namespace mora {
 
+std::string Shape::to_string() const {
+  std::string text = "(";
+  for (int i = 0; i < rank_; ++i) {
+    if (i) text += ", ";
+    text += std::to_string(dims_[size_t(i)]);
+  }
+  return text + ")";
+}
+
 Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op) {
   const Shape& longer = a.rank() >= b.rank() ? a : b;
   const Shape& shorter = a.rank() >= b.rank() ? b : a;

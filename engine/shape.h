@@ -1,8 +1,6 @@
 // Shapes and strides: up to eight int64, inline.
 #pragma once
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -51,7 +49,7 @@ class Shape {
     return n;
   }
   bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
-  std::string to_string() const { return fmt::format("({})", fmt::join(begin(), end(), ", ")); }
+  std::string to_string() const;  // "(2, 3)"
 
  private:
   std::array<int64_t, max_rank> dims_{};
@@ -77,8 +75,9 @@ Shape broadcast_shapes(const Shape& a, const Shape& b, std::string_view op);
 }  // namespace mora
 
 template <>
-struct fmt::formatter<mora::Shape> : fmt::formatter<std::string> {
+struct fmt::formatter<mora::Shape> {
+  constexpr auto parse(fmt::format_parse_context& ctx) { return ctx.begin(); }
   auto format(const mora::Shape& s, fmt::format_context& ctx) const {
-    return fmt::formatter<std::string>::format(s.to_string(), ctx);
+    return fmt::format_to(ctx.out(), "{}", s.to_string());
   }
 };

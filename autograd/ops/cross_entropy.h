@@ -1,0 +1,76 @@
+// Cross-entropy of each row with its label, from logits.
+#pragma once
+
+#include "autograd/op.h"
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/reduce.h"
+#include "autograd/ops/shape.h"
+#include "autograd/ops/softmax.h"
+#include "kernels/softmax.h"
+
+namespace mora {
+
+namespace ops {
+
+// loss[n] = logsumexp(x[n]) − x[n, labels[n]]; 0 where the label is negative (ignored).  x (N, V), labels i32 (N) →
+// loss (N) f32, f64 for f64.
+struct CrossEntropy {
+  static constexpr std::string_view name = "cross_entropy";
+  static constexpr Saves saves{.inputs = 0b1, .outputs = 0b10};
+  static constexpr uint32_t differentiable_outputs = 1;  // the log-sum-exp is a hint
+  Tensor labels;
+
+  std::array<Meta, 2> infer(const Meta& x) const {
+    softmax_meta(x, name);
+    require<ShapeError>(x.shape.rank() == 2 && labels.rank() == 1 && labels.dim(0) == x.shape[0],
+                        "cross_entropy: logits {} with labels {}", x.shape, labels.shape());
+    const Meta row{{x.shape[0]}, x.dtype == DType::f64 ? DType::f64 : DType::f32, x.device};
+    return {row, row};
+  }
+  void forward(const Tensor& x, Tensor& loss, Tensor& lse) const { kernels::cross_entropy(x, labels, loss, lse); }
+  Tensors composite(const Tensor& x) const;
+  Tensors vjp(const Saved& s, const Tensor& gloss, Need need) const;
+};
+
+struct CrossEntropyBackward {  // gx[n, v] = gloss[n]·(softmax(x[n])_v − [v = labels[n]])
+  static constexpr std::string_view name = "cross_entropy_backward";
+  Tensor labels, lse;
+  Meta infer(const Meta& x, const Meta&) const { return x; }
+  void forward(const Tensor& x, const Tensor& gloss, Tensor& gx) const {
+    kernels::cross_entropy_backward(x, labels, lse, gloss, gx);
+  }
+  Tensor composite(const Tensor& x, const Tensor& gloss) const {
+    return composite_backward(CrossEntropy{labels}, gloss, Need{1}, x)[0];
+  }
+};
+
+inline Tensors CrossEntropy::composite(const Tensor& x) const {
+  // The label's entry of each row as a gather from the flattened log-probabilities; ignored rows are multiplied by 0.
+  const auto given = labels.values<int32_t>();
+  std::vector<int32_t> flat(given.size());
+  std::vector<float> kept(given.size());
+  for (size_t n = 0; n < given.size(); ++n) {
+    kept[n] = given[n] < 0 ? 0.f : 1.f;
+    flat[n] = int32_t(int64_t(n) * x.dim(1) + std::max(given[n], 0));
+  }
+  const Shape rows{x.dim(0)};
+  const DType dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const Tensor log_p = mora::cast(x - logsumexp(x), dtype);
+  const Tensor picked =
+      mora::reshape(gather_rows(mora::reshape(log_p, {x.numel(), 1}), Tensor::from(flat, rows)), rows);
+  return {-(picked * mora::cast(Tensor::from(kept, rows), dtype)), Tensor()};
+}
+
+inline Tensors CrossEntropy::vjp(const Saved& s, const Tensor& gloss, Need) const {
+  return {apply(CrossEntropyBackward{labels, s.output(1)}, s.input(0), gloss)};
+}
+
+}  // namespace ops
+
+// The loss of each row, (N).
+inline Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
+  return apply(ops::CrossEntropy{labels}, logits)[0];
+}
+
+}  // namespace mora
