@@ -1,0 +1,207 @@
+#include "mora/training/config.h"
+
+#include <cmath>
+
+#include "loaders/regular_file.h"
+#include "mora/training/config_table.h"
+
+namespace mora {
+namespace {
+
+// Conditions on more than one key. Each error opens with the place of the key that has to change.
+class CrossChecks {
+ public:
+  CrossChecks(const Config& config, const Reading& reading, std::string_view source)
+      : config_(config), reading_(reading), source_(source) {}
+
+  void run() const {
+    check_data();
+    check_adapter();
+    check_training();
+  }
+
+ private:
+  std::string at(const std::string& path) const {
+    const auto place = reading_.places.find(path);
+    return (place != reading_.places.end() ? place->second : std::string(source_)) + ": " + path;
+  }
+
+  void check_data() const {
+    require<ConfigError>(config_.data || !config_.tasks.empty(), "{} is missing: the rows to learn from", at("data"));
+    require<ConfigError>(config_.tasks.empty() || config_.continual || config_.meta,
+                         "{}: add continual: {{kind: sequential}} to learn them in turn, or meta: {{kind: maml}}",
+                         at("tasks"));
+    require<ConfigError>(!config_.tasks.empty() || !(config_.continual || config_.meta),
+                         "{}: needs tasks: in place of data:", at(config_.continual ? "continual" : "meta"));
+    if (config_.data) check_rows(*config_.data, "data");
+    for (size_t i = 0; i < config_.tasks.size(); ++i)
+      check_rows(config_.tasks[i].data, fmt::format("tasks[{}].data", i));
+    require<ConfigError>(!config_.head.class_weights || config_.task == Task::classification,
+                         "{}: only classification has class weights", at("head.class_weights"));
+  }
+
+  void check_rows(const DataConfig& data, const std::string& path) const {
+    require<ConfigError>(!data.train.empty(), "{}: names no file", at(path + ".train"));
+    const bool language = config_.task == Task::causal_lm;
+    require<ConfigError>(data.text || (language && (data.prompt || data.messages)),
+                         "{}: {} needs a column or field of text", at(path + ".text"), name_of(config_.task));
+    require<ConfigError>(data.label || language, "{}: {} needs a column or field of labels", at(path + ".label"),
+                         name_of(config_.task));
+    for (const auto& [name, value] : {std::pair("prompt", &data.prompt), std::pair("completion", &data.completion),
+                                      std::pair("messages", &data.messages)})
+      require<ConfigError>(!*value || language, "{}: only causal_lm reads it, not {}", at(path + "." + name),
+                           name_of(config_.task));
+    require<ConfigError>(data.prompt.has_value() == data.completion.has_value(),
+                         "{}: prompt and completion go together", at(path + (data.prompt ? ".prompt" : ".completion")));
+    require<ConfigError>(!data.messages || !data.prompt,
+                         "{}: a row is a chat or a prompt with its completion, not both", at(path + ".messages"));
+  }
+
+  void check_adapter() const {
+    const AdapterConfig& adapter = config_.adapter;
+    if (adapter.kind == "none") {
+      require<ConfigError>(config_.task != Task::causal_lm, "{}: none leaves nothing to train for causal_lm",
+                           at("adapter.kind"));
+      require<ConfigError>(!adapter.experts && !adapter.act && !adapter.adapt, "{}: none has no experts, act or adapt",
+                           at("adapter.kind"));
+    }
+    require<ConfigError>(adapter.kind != "mora" || adapter.init == "default",
+                         "{}: '{}' is for the lora family; mora starts at zero", at("adapter.init"), adapter.init);
+    if (const auto& experts = adapter.experts) {
+      require<ConfigError>(experts->count || !experts->hierarchy.empty(), "{}: give count or hierarchy",
+                           at("adapter.experts"));
+      const int64_t most =
+          experts->count ? *experts->count : *std::min_element(experts->hierarchy.begin(), experts->hierarchy.end());
+      require<ConfigError>(experts->routing != "top_k" || experts->top_k <= most, "{}: {} of {} experts",
+                           at("adapter.experts.top_k"), experts->top_k, most);
+    }
+    if (const auto& adapt = adapter.adapt) {
+      const bool same_unit = (adapt->start.value < 1) == (adapt->end.value < 1);
+      require<ConfigError>(!same_unit || adapt->start.value <= adapt->end.value, "{}: ends before it starts",
+                           at("adapter.adapt.end"));
+      require<ConfigError>(!adapt->max_rank || adapt->min_rank <= *adapt->max_rank, "{}: below min_rank {}",
+                           at("adapter.adapt.max_rank"), adapt->min_rank);
+      require<ConfigError>(adapt->budget >= static_cast<double>(adapt->min_rank), "{}: below min_rank {}",
+                           at("adapter.adapt.budget"), adapt->min_rank);
+    }
+  }
+
+  void check_training() const {
+    const TrainConfig& train = config_.train;
+    require<ConfigError>(train.epochs || train.steps, "{}: give epochs or steps", at("train.epochs"));
+    require<ConfigError>(train.batch_size || train.batch_tokens, "{}: give batch_size or batch_tokens",
+                         at("train.batch_size"));
+    require<ConfigError>(config_.schedule.min_lr <= config_.optimizer.lr, "{}: {} is above optimizer.lr {}",
+                         at("schedule.min_lr"), config_.schedule.min_lr, config_.optimizer.lr);
+    if (train.early_stop) check_early_stop(train.early_stop->metric);
+  }
+
+  void check_early_stop(const std::string& metric) const {
+    static const std::map<Task, std::vector<std::string>> known = {
+        {Task::classification,
+         {"loss", "accuracy", "f1_macro", "f1_weighted", "f1_micro", "mcc", "roc_auc", "log_loss"}},
+        {Task::regression, {"loss", "mse", "pearson", "spearman"}},
+        {Task::causal_lm, {"loss", "perplexity"}}};
+    const std::vector<std::string>& metrics = known.at(config_.task);
+    require<ConfigError>(std::find(metrics.begin(), metrics.end(), metric) != metrics.end(),
+                         "{}: '{}' is not one of {}", at("train.early_stop.metric"), shown(metric),
+                         fmt::join(metrics, ", "));
+    const bool has_validation = !config_.data || !config_.data->valid.empty() || config_.data->valid_fraction;
+    require<ConfigError>(has_validation, "{}: needs data.valid or data.valid_fraction", at("train.early_stop"));
+  }
+
+  const Config& config_;
+  const Reading& reading_;
+  std::string_view source_;
+};
+
+}  // namespace
+
+int64_t StepsOrShare::of(int64_t total) const {
+  return static_cast<int64_t>(value < 1 ? std::ceil(value * static_cast<double>(total)) : value);
+}
+
+Schedule ScheduleConfig::over(int64_t total, double lr) const {
+  return {.kind = kind,
+          .warmup = warmup.of(total),
+          .total = total,
+          .min_ratio = lr > 0 ? std::min(1.0, min_lr / lr) : 0,
+          .cycles = cycles.value_or(0),
+          .power = power,
+          .decay = decay.of(total),
+          .decay_shape = decay_shape};
+}
+
+std::string shown(const YamlNode& node) {
+  switch (node.kind) {
+    case YamlNode::Kind::null: return "null";
+    case YamlNode::Kind::list: return node.items.empty() ? "an empty list" : "a list";
+    case YamlNode::Kind::map: return "a mapping";
+    case YamlNode::Kind::text: break;
+  }
+  const std::string text = "'" + shown(node.text) + "'";
+  if (node.quoted) return text + " in quotes, which is a text";
+  if (node.text.size() > 1 && node.text[0] == '0' && std::isdigit(static_cast<unsigned char>(node.text[1])))
+    return text + " (a leading zero: octal to some readers, so write it without)";
+  return text;
+}
+
+void Reading::refuse_unknown(const YamlEntry& entry, const std::string& path,
+                             const std::vector<std::string>& siblings) const {
+  std::string wanted = path + entry.key;  // of a section, its first key: the nearest one is then clear
+  for (const YamlNode* node = &entry.value; !node->entries.empty(); node = &node->entries.front().value)
+    wanted += "." + node->entries.front().key;
+  std::vector<std::string> paths;
+  for (const OptionDoc& option : options) paths.push_back(option.path);
+
+  std::string nearest = path.empty() ? nearest_name(wanted, paths) : "";
+  if (nearest.empty()) {
+    nearest = nearest_name(entry.key, siblings);
+    if (!nearest.empty()) nearest = path + nearest;
+  }
+  for (size_t i = 0; nearest.empty() && i < paths.size(); ++i)  // the right key in the wrong section
+    if (paths[i].ends_with("." + entry.key)) nearest = paths[i];
+
+  const std::string problem = fmt::format("{}: unknown key '{}'", entry.where, shown(wanted));
+  require<ConfigError>(!nearest.empty(), "{}; known here: {}", problem, fmt::join(siblings, ", "));
+  const auto option = std::find(paths.begin(), paths.end(), nearest) - paths.begin();
+  require<ConfigError>(option < std::ssize(paths), "{}; did you mean '{}'?", problem, nearest);
+  const OptionDoc& row = options[static_cast<size_t>(option)];
+  fail<ConfigError>("{}; did you mean '{}'? ({}; default {})", problem, nearest, row.type, row.fallback);
+}
+
+Config parse_config(std::string_view text, std::string_view source, std::span<const std::string> overrides) {
+  YamlNode root = parse_yaml(text, source);
+  if (root.where.empty()) root.where = source;
+  for (const std::string& word : overrides) apply_override(root, word);
+  Reading reading{config_options(), {}};
+  Config config;
+  config_section().read(config, root, "", reading);
+  CrossChecks(config, reading, source).run();
+  return config;
+}
+
+Config load_config(const std::filesystem::path& file, std::span<const std::string> overrides) {
+  constexpr size_t kMaxBytes = size_t{256} << 10;
+  return parse_config(read_regular_file(file, kMaxBytes), file.string(), overrides);
+}
+
+std::string to_yaml(const Config& config) { return config_section().write(config, 0); }
+
+std::string config_reference() {
+  std::string text =
+      "# Configuration\n\nEvery key of a training configuration. The same keys stand on the command line as "
+      "`key.sub=value`, the value in "
+      "YAML.\nThis page is printed by `mora config-reference`.\n\n| key | type | default | meaning "
+      "|\n|---|---|---|---|\n";
+  const auto cell = [](std::string words) {
+    for (size_t at = 0; (at = words.find('|', at)) != std::string::npos; at += 2) words.insert(at, "\\");
+    return words;
+  };
+  for (const OptionDoc& option : config_options())
+    text += fmt::format("| `{}` | {} | `{}` | {} |\n", option.path, cell(option.type), option.fallback,
+                        cell(option.meaning));
+  return text;
+}
+
+}  // namespace mora
