@@ -166,6 +166,7 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& file) {
   opened.data_begin_ = 8 + header_bytes;
   opened.parse_header(content.substr(8, header_bytes));
   opened.check_layout();
+  opened.index_.reserve(opened.tensors_.size());
   for (size_t i = 0; i < opened.tensors_.size(); ++i) opened.index_.emplace(opened.tensors_[i].name, i);
   return opened;
 }
