@@ -1,0 +1,221 @@
+// y = softmax(scale·q·kᵀ + mask)·v, a block of rows against a block of keys at a time, with the running maximum m and
+// sum l of each row (Milakov & Gimelshein 2018, "Online normalizer calculation for softmax"):
+//   m' = max(m, max_j s_j),   p_j = exp(s_j − m'),   l' = l·exp(m − m') + Σ_j p_j,   o' = o·exp(m − m') + p·v,
+// and at the end y = o / l, lse = m + log l.
+#include "kernels/attention.h"
+
+#include <limits>
+
+#include "kernels/cpu/attention_plan.h"
+#include "kernels/cpu/scratch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention.cpp"
+#include "kernels/cpu/foreach_target.h"
+
+#include "kernels/cpu/attention_tiles.h"
+#include "kernels/cpu/simd_math.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+// Takes the pieces of one thread, in order. Keys and values of a (sequence, kv head) are read once for all its pieces.
+template <class T>
+class Forward {
+ public:
+  Forward(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& y, T* lse)
+      : plan_(plan), q_(q), k_(k), v_(v), y_(y), lse_(lse), dim_(plan.dim) {
+    const int64_t keys = std::min(block_keys, plan.longest);
+    const int64_t row_stride = padded_stride<T>(dim_);
+    const int64_t key_stride = padded_stride<T>((padded<T>(keys) + 3) / 4 * 4);
+    transposed_keys_ = {take((plan.longest + block_keys - 1) / block_keys * dim_, key_stride)};
+    values_ = take(plan.longest, row_stride);
+    queries_ = take(block_rows, row_stride);
+    output_ = take(block_rows, row_stride);
+    scores_ = take(block_rows, key_stride);
+    buffer_ = take(4, row_stride);
+  }
+
+  void run(const AttentionPiece& piece) {
+    const int64_t m = piece.rows.size();
+    const Range seen = plan_.visible(piece.sequence, piece.rows);
+    const Range blocks = seen.empty() ? Range{0, 0} : Range{seen.begin / block_keys, (seen.end - 1) / block_keys + 1};
+    read_keys(piece, blocks);
+    read_queries(piece);
+    for (int64_t i = 0; i < m; ++i) std::fill_n(output_.row(i), padded<T>(dim_), T(0));
+    std::fill_n(maximum_, block_rows, -std::numeric_limits<T>::infinity());
+    std::fill_n(sum_, block_rows, T(0));
+    for (int64_t block = blocks.begin; block < blocks.end; ++block) attend(piece, block);
+    write(piece);
+  }
+
+ private:
+  Block<T> take(int64_t rows, int64_t stride) {
+    memory_.emplace_back(rows * stride);
+    return {memory_.back().data(), stride};
+  }
+  Range keys_of(int64_t sequence, int64_t block) const {
+    return {block * block_keys, std::min(plan_.keys(sequence), (block + 1) * block_keys)};
+  }
+  Block<T> transposed_keys(int64_t block) const {
+    return {transposed_keys_.row(block * dim_), transposed_keys_.stride};
+  }
+
+  void read_keys(const AttentionPiece& piece, Range blocks) {
+    if (piece.sequence != sequence_ || piece.kv_head != kv_head_) {
+      sequence_ = piece.sequence;
+      kv_head_ = piece.kv_head;
+      next_block_ = blocks.begin;
+    }
+    const int64_t first = plan_.kv_offsets[sequence_];
+    for (; next_block_ < blocks.end; ++next_block_) {
+      const Range keys = keys_of(sequence_, next_block_);
+      read_transposed(k_, {first + keys.begin, first + keys.end}, kv_head_, dim_, transposed_keys(next_block_),
+                      buffer_);
+      for (int64_t j = keys.begin; j < keys.end; ++j) read_row(v_, first + j, kv_head_, dim_, T(1), values_.row(j));
+    }
+  }
+
+  void read_queries(const AttentionPiece& piece) {
+    for (int64_t row = piece.rows.begin; row < piece.rows.end; ++row)
+      read_row(q_, token(row), head(row), dim_, T(plan_.shape.scale), queries_.row(row - piece.rows.begin));
+  }
+
+  // One block of keys: scores, the softmax that runs along them, and the output's share.
+  void attend(const AttentionPiece& piece, int64_t block) {
+    const int64_t m = piece.rows.size();
+    const Range keys = keys_of(sequence_, block);
+    ranges_.set(plan_, sequence_, piece.rows, keys);
+    multiply(m, as_is(queries_), transposed_keys(block), scores_, false, [&](Range rows) {
+      return Extent{.columns = ranges_.of(rows), .depth = {0, dim_}};
+    });
+    update_maxima(m);
+    for (int64_t i = 0; i < m; ++i) exponentiate(i, padded<T>(keys.size()));
+    multiply(m, as_is(scores_), {values_.row(keys.begin), values_.stride}, output_, true, [&](Range rows) {
+      return Extent{.columns = {0, dim_}, .depth = ranges_.of(rows)};
+    });
+  }
+
+  // Hides the scores that share a vector with visible ones; then maximum_ becomes the new one, and correction_ =
+  // exp(old − new).
+  void update_maxima(int64_t m) {
+    const hn::ScalableTag<T> d;
+    constexpr T hidden = -std::numeric_limits<T>::infinity();
+    HWY_ALIGN T next[block_rows];
+    std::copy_n(maximum_, block_rows, next);
+    for (int64_t i = 0; i < m; ++i) {
+      const int64_t begin = ranges_.begin[i], end = ranges_.end[i];
+      if (begin >= end) continue;
+      T* s = scores_.row(i);
+      std::fill(s + begin / lanes(d) * lanes(d), s + begin, hidden);
+      std::fill(s + end, s + padded<T>(end), hidden);
+      auto largest = hn::Set(d, next[i]);
+      for (int64_t j = begin / lanes(d) * lanes(d); j < end; j += lanes(d))
+        largest = hn::Max(largest, hn::Load(d, s + j));
+      next[i] = hn::GetLane(hn::MaxOfLanes(d, largest));
+    }
+    for (int64_t i = 0; i < m; i += lanes(d)) {
+      const auto now = hn::Load(d, next + i);
+      const auto base = hn::IfThenZeroElse(hn::Eq(now, hn::Set(d, hidden)), now);  // −inf − −inf would be NaN
+      hn::Store(exp(d, hn::Sub(hn::Load(d, maximum_ + i), base)), d, correction_ + i);
+      hn::Store(base, d, base_ + i);
+      hn::Store(now, d, maximum_ + i);
+    }
+  }
+
+  // Row i of the scores becomes p, zero where hidden; sum and output are brought to the new maximum.
+  void exponentiate(int64_t i, int64_t columns) {
+    const hn::ScalableTag<T> d;
+    const bool blind = ranges_.begin[i] >= ranges_.end[i];
+    const int64_t begin = blind ? columns : ranges_.begin[i] / lanes(d) * lanes(d);
+    const int64_t end = blind ? columns : padded<T>(ranges_.end[i]);
+    T* p = scores_.row(i);
+    std::fill(p, p + begin, T(0));
+    std::fill(p + end, p + columns, T(0));
+    const auto base = hn::Set(d, base_[i]);
+    auto sum = hn::Zero(d);
+    for (int64_t j = begin; j < end; j += lanes(d)) {
+      const auto v = exp(d, hn::Sub(hn::Load(d, p + j), base));
+      sum = hn::Add(sum, v);
+      hn::Store(v, d, p + j);
+    }
+    sum_[i] = sum_[i] * correction_[i] + hn::GetLane(hn::SumOfLanes(d, sum));
+    if (correction_[i] == T(1)) return;
+    const auto correction = hn::Set(d, correction_[i]);
+    T* o = output_.row(i);
+    for (int64_t j = 0; j < dim_; j += lanes(d)) hn::Store(hn::Mul(correction, hn::Load(d, o + j)), d, o + j);
+  }
+
+  void write(const AttentionPiece& piece) {
+    const hn::ScalableTag<T> d;
+    HWY_ALIGN T lse[block_rows];
+    for (int64_t i = 0; i < piece.rows.size(); i += lanes(d)) {
+      const auto sum = hn::Load(d, sum_ + i);
+      const auto none = hn::Eq(sum, hn::Zero(d));
+      const auto log_sum = log(d, hn::IfThenElse(none, hn::Set(d, T(1)), sum));
+      hn::Store(hn::Add(hn::Load(d, maximum_ + i), log_sum), d, lse + i);
+    }
+    for (int64_t row = piece.rows.begin; row < piece.rows.end; ++row) {
+      const int64_t i = row - piece.rows.begin;
+      write_row(output_.row(i), dim_, sum_[i] > T(0) ? T(1) / sum_[i] : sum_[i], y_, token(row), head(row));
+      lse_[token(row) * plan_.heads + head(row)] = lse[i];
+    }
+  }
+
+  int64_t token(int64_t row) const { return plan_.q_offsets[sequence_] + row / plan_.group; }
+  int64_t head(int64_t row) const { return kv_head_ * plan_.group + row % plan_.group; }
+
+  const AttentionPlan& plan_;
+  HeadRows q_, k_, v_, y_;
+  T* lse_;
+  int64_t dim_;
+  std::vector<Scratch<T>> memory_;
+  Block<T> transposed_keys_;   // of each block of keys: (D, keys)
+  Block<T> values_;            // (keys, D)
+  Block<T> queries_, output_;  // (rows, D)
+  Block<T> scores_;            // (rows, keys)
+  Block<T> buffer_;
+  RowRanges ranges_;
+  HWY_ALIGN T maximum_[block_rows], base_[block_rows], correction_[block_rows], sum_[block_rows];
+  int64_t sequence_ = -1, kv_head_ = -1;
+  int64_t next_block_ = 0;  // of the keys and values read so far
+};
+
+template <class T>
+void attention_as(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, Tensor& y,
+                  Tensor& lse) {
+  const std::vector<AttentionPiece> pieces = cut_rows(plan, block_rows);
+  T* lse_data = lse.mutable_data<T>();
+  y.mutable_raw();
+  parallel_for_pieces(pieces, [&](int64_t begin, int64_t end) {
+    Forward<T> forward(plan, q, k, v, y, lse_data);
+    for (int64_t i = begin; i < end; ++i) forward.run(pieces[size_t(i)]);
+  });
+}
+
+void run_attention(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, Tensor& y,
+                   Tensor& lse) {
+  if (q.dtype() == DType::f64)
+    attention_as<double>(plan, q, k, v, y, lse);
+  else
+    attention_as<float>(plan, q, k, v, y, lse);
+}
+
+}  // namespace
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mora::kernels::cpu {
+
+HWY_EXPORT(run_attention);
+
+void attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets, const Tensor& kv_offsets,
+               Tensor& y, Tensor& lse, const AttentionShape& shape) {
+  const AttentionPlan plan = plan_attention(q, k, v, q_offsets, kv_offsets, y, lse, shape);
+  HWY_DYNAMIC_DISPATCH(run_attention)(plan, q, k, v, y, lse);
+}
+
+}  // namespace mora::kernels::cpu
+#endif

@@ -1,0 +1,128 @@
+// Blocks of queries, keys and values for the products of attention: read from tensors of any floating dtype and strides
+// into f32 (f64 for f64), and written back. Included after kernels/cpu/simd.h, once for each instruction set.
+#if defined(MORA_KERNELS_CPU_ATTENTION_TILES_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef MORA_KERNELS_CPU_ATTENTION_TILES_H_
+#undef MORA_KERNELS_CPU_ATTENTION_TILES_H_
+#else
+#define MORA_KERNELS_CPU_ATTENTION_TILES_H_
+#endif
+
+#include "kernels/cpu/attention_plan.h"
+#include "kernels/cpu/block_product.h"
+#include "kernels/cpu/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+
+// Sizes chosen by measurement: a block of scores and a block of keys or values lie in the second-level cache together
+// with everything else, each tile's part of them in the first.
+inline constexpr int64_t block_rows = 48;
+inline constexpr int64_t block_keys = 128;
+
+// Calls f with a null pointer to the element type of memory of `dtype` whose arithmetic is T.
+template <class T, class F>
+HWY_INLINE void with_storage(DType dtype, F f) {
+  if constexpr (std::is_same_v<T, double>) {
+    f(static_cast<double*>(nullptr));
+  } else {
+    switch (dtype) {
+      case DType::bf16: return f(static_cast<bf16_t*>(nullptr));
+      case DType::f16: return f(static_cast<f16_t*>(nullptr));
+      default: return f(static_cast<float*>(nullptr));
+    }
+  }
+}
+
+// out[0, n) = factor · in, then zeros to the end of the last vector.
+template <class T>
+void read_row(const HeadRows& in, int64_t token, int64_t head, int64_t n, T factor, T* out) {
+  with_storage<T>(in.dtype, [&](auto* type) HWY_ATTR {
+    const hn::ScalableTag<T> d;
+    const auto* p = in.row<std::remove_pointer_t<decltype(type)>>(token, head);
+    const auto scale = hn::Set(d, factor);
+    int64_t i = 0;
+    for (; i + lanes(d) <= n; i += lanes(d)) hn::Store(hn::Mul(scale, load(d, p + i)), d, out + i);
+    if (i < n) hn::Store(hn::Mul(scale, load(d, p + i, n - i)), d, out + i);
+  });
+}
+
+// out[0, n) = factor · in, in the tensor's dtype.
+template <class T>
+void write_row(const T* in, int64_t n, T factor, const HeadRows& out, int64_t token, int64_t head) {
+  with_storage<T>(out.dtype, [&](auto* type) HWY_ATTR {
+    using S = std::remove_pointer_t<decltype(type)>;
+    const hn::ScalableTag<T> d;
+    const auto scale = hn::Set(d, factor);
+    map(
+        d, n, [&](auto v) HWY_ATTR { return hn::Mul(scale, v); }, const_cast<S*>(out.row<S>(token, head)), in);
+  });
+}
+
+// out (n, 4), rows `stride` apart, = the transpose of four rows of n.
+HWY_INLINE void transpose_four(const float* const rows[4], int64_t n, float* out, int64_t stride) {
+  const hn::FixedTag<float, 4> d;
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const auto r0 = hn::LoadU(d, rows[0] + i), r1 = hn::LoadU(d, rows[1] + i);
+    const auto r2 = hn::LoadU(d, rows[2] + i), r3 = hn::LoadU(d, rows[3] + i);
+    const auto low01 = hn::InterleaveLower(d, r0, r1), low23 = hn::InterleaveLower(d, r2, r3);
+    const auto high01 = hn::InterleaveUpper(d, r0, r1), high23 = hn::InterleaveUpper(d, r2, r3);
+    float* p = out + i * stride;
+    hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, p);
+    hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, p + stride);
+    hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, p + 2 * stride);
+    hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, p + 3 * stride);
+  }
+  for (; i < n; ++i)
+    for (int64_t j = 0; j < 4; ++j) out[i * stride + j] = rows[j][i];
+}
+
+HWY_INLINE void transpose_four(const double* const rows[4], int64_t n, double* out, int64_t stride) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < 4; ++j) out[i * stride + j] = rows[j][i];
+}
+
+// out (dim, tokens) = the transposed rows of `in`, with zero columns to a multiple of four and of a vector. `buffer`:
+// four rows of padded(dim).
+template <class T>
+void read_transposed(const HeadRows& in, Range tokens, int64_t head, int64_t dim, Block<T> out, Block<T> buffer) {
+  const int64_t columns = (padded<T>(tokens.size()) + 3) / 4 * 4;
+  for (int64_t column = 0; column < columns; column += 4) {
+    const T* rows[4];
+    for (int64_t j = 0; j < 4; ++j) {
+      const int64_t token = tokens.begin + column + j;
+      rows[j] = buffer.row(j);
+      if (token >= tokens.end)
+        std::fill_n(buffer.row(j), dim, T(0));
+      else if (in.dtype == dtype_of<T>)
+        rows[j] = in.row<T>(token, head);
+      else
+        read_row(in, token, head, dim, T(1), buffer.row(j));
+    }
+    transpose_four(rows, dim, out.data + column, out.stride);
+  }
+}
+
+// The keys of a block that each row of a run sees, relative to the block's first key.
+struct RowRanges {
+  int32_t begin[block_rows];
+  int32_t end[block_rows];
+
+  void set(const AttentionPlan& plan, int64_t sequence, Range rows, Range keys) {
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      const Range range = plan.visible(sequence, row);
+      begin[row - rows.begin] = int32_t(std::clamp(range.begin, keys.begin, keys.end) - keys.begin);
+      end[row - rows.begin] = int32_t(std::clamp(range.end, keys.begin, keys.end) - keys.begin);
+    }
+  }
+  // The keys that at least one of the rows sees.
+  Range of(Range rows) const { return {begin[rows.begin], end[rows.end - 1]}; }
+  // The rows, of the first m, that see at least one of the keys.
+  Range seeing(Range keys, int64_t m) const {
+    return {std::upper_bound(end, end + m, keys.begin) - end, std::lower_bound(begin, begin + m, keys.end) - begin};
+  }
+};
+
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

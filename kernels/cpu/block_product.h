@@ -1,0 +1,130 @@
+// C = A·B or C += A·B on small row-major blocks that lie in the processor's first caches: what attention's inner loops
+// are made of. Tiles of C, up to 6 rows by 4 vectors (2 where a set has 16 registers), stay in registers over the whole
+// depth. Included after kernels/cpu/simd.h, once for each instruction set.
+//
+// Columns come in whole vectors: B and C are padded, and start at cache lines. `padded_stride` keeps rows an odd number
+// of cache lines apart, so that a column of vectors spreads over all sets of a cache.
+#if defined(MORA_KERNELS_CPU_BLOCK_PRODUCT_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef MORA_KERNELS_CPU_BLOCK_PRODUCT_H_
+#undef MORA_KERNELS_CPU_BLOCK_PRODUCT_H_
+#else
+#define MORA_KERNELS_CPU_BLOCK_PRODUCT_H_
+#endif
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/cpu/attention_plan.h"
+#include "kernels/cpu/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+
+inline constexpr int tile_rows = 6;
+inline constexpr int tile_vectors = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON ? 4 : 2;
+
+template <class T>
+int64_t padded(int64_t n) {
+  const int64_t step = lanes(hn::ScalableTag<T>());
+  return (n + step - 1) / step * step;
+}
+
+template <class T>
+int64_t padded_stride(int64_t n) {
+  constexpr int64_t line = 64 / sizeof(T);
+  return ((n + line - 1) / line | 1) * line;
+}
+
+template <class T>
+struct Block {
+  T* data;
+  int64_t stride;  // of rows
+  T* row(int64_t i) const { return data + i * stride; }
+};
+
+// Element (i, k) is data[i·row + k·column]: a block, or a block's transpose.
+template <class T>
+struct Operand {
+  const T* data;
+  int64_t row, column;
+};
+template <class T>
+Operand<T> as_is(Block<T> a) {
+  return {a.data, a.stride, 1};
+}
+template <class T>
+Operand<T> transposed(Block<T> a) {
+  return {a.data, 1, a.stride};
+}
+
+// c (ROWS, VECTORS vectors) = [c +] Σ_k a(·, k)·b(k, ·)
+template <int ROWS, int VECTORS, class T>
+void multiply_tile(Operand<T> a, Block<T> b, Block<T> c, int64_t depth, bool accumulate) {
+  const hn::ScalableTag<T> d;
+  const int64_t step = lanes(d);
+  hn::Vec<decltype(d)> sum[ROWS][VECTORS];
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; ++j) sum[i][j] = accumulate ? hn::Load(d, c.row(i) + j * step) : hn::Zero(d);
+  }
+  const T* pa = a.data;
+  const T* pb = b.data;
+  for (int64_t k = 0; k < depth; ++k, pa += a.column, pb += b.stride) {
+    hn::Vec<decltype(d)> vb[VECTORS];
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; ++j) vb[j] = hn::Load(d, pb + j * step);
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i) {
+      const auto va = hn::Set(d, pa[i * a.row]);
+#pragma GCC unroll 4
+      for (int j = 0; j < VECTORS; ++j) sum[i][j] = hn::MulAdd(va, vb[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; ++j) hn::Store(sum[i][j], d, c.row(i) + j * step);
+  }
+}
+
+template <class T>
+using MultiplyTile = void (*)(Operand<T>, Block<T>, Block<T>, int64_t, bool);
+
+// The function for a tile of the given size.
+template <class T>
+MultiplyTile<T> tile_function(int64_t rows, int64_t vectors) {
+  static constexpr auto table = []<int... I>(std::integer_sequence<int, I...>) {
+    return std::array<MultiplyTile<T>, sizeof...(I)>{&multiply_tile<I / tile_vectors + 1, I % tile_vectors + 1, T>...};
+  }
+  (std::make_integer_sequence<int, tile_rows * tile_vectors>());
+  return table[size_t((rows - 1) * tile_vectors + vectors - 1)];
+}
+
+// The part of a product that a run of C's rows needs.
+struct Extent {
+  Range columns;  // of C; widened to whole vectors
+  Range depth;
+};
+
+// Rows [0, m) of C = [C +] A·B, a tile of rows at a time; extent(rows) says how much of each tile to compute.
+template <class T, class ExtentOf>
+void multiply(int64_t m, Operand<T> a, Block<T> b, Block<T> c, bool accumulate, ExtentOf extent) {
+  const int64_t step = lanes(hn::ScalableTag<T>());
+  const int64_t tiles = (m + tile_rows - 1) / tile_rows;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const Range rows{m * tile / tiles, m * (tile + 1) / tiles};
+    const Extent e = extent(rows);
+    if (e.depth.empty()) continue;
+    const Operand<T> tile_a{a.data + rows.begin * a.row + e.depth.begin * a.column, a.row, a.column};
+    for (int64_t column = e.columns.begin / step * step; column < e.columns.end; column += tile_vectors * step) {
+      const int64_t vectors = std::min<int64_t>(tile_vectors, (e.columns.end - column + step - 1) / step);
+      tile_function<T>(rows.size(), vectors)(tile_a, {b.row(e.depth.begin) + column, b.stride},
+                                             {c.row(rows.begin) + column, c.stride}, e.depth.size(), accumulate);
+    }
+  }
+}
+
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
