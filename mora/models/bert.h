@@ -1,0 +1,43 @@
+// BERT: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "mora/models/model.h"
+#include "mora/models/weights.h"
+
+namespace mora {
+
+// Post-norm encoder: learned positions, full attention, GELU. RoBERTa is the same with positions that start behind its
+// pad id.
+class Bert final : public Model {
+ public:
+  Bert(HfConfig config, const ModelWeights& weights, DType dtype);
+
+  Tensor hidden_states(const Sequences& sequences, Context& context) const override;
+  void visit_linears(LinearVisitor visit) override;
+  void visit_extra_linears(LinearVisitor visit) override;
+  Tensor pooler(const Tensor& first, Context& context) const override;
+  bool has_pooler() const override { return bool(pooler_); }
+
+ private:
+  struct Layer {
+    LinearSlot query, key, value, attention_output;
+    LayerNormWeights attention_norm;
+    LinearSlot intermediate, output;
+    LayerNormWeights output_norm;
+  };
+
+  Tensor embed(const Sequences& sequences) const;
+  Tensor attend(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
+
+  DType dtype_;
+  std::string prefix_;  // "bert." or "roberta."
+  Tensor word_embeddings_, position_embeddings_, type_embeddings_;
+  std::optional<LayerNormWeights> embedding_norm_;
+  std::vector<Layer> layers_;
+  LinearSlot pooler_;
+};
+
+}  // namespace mora

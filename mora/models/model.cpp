@@ -1,0 +1,47 @@
+#include "mora/models/model.h"
+
+#include <algorithm>
+
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/reduce.h"
+
+namespace mora {
+
+Sequences to_sequences(const PackedBatch& batch) {
+  const Shape rows{batch.tokens()};
+  return {.ids = Tensor::from(batch.ids, rows),
+          .positions = Tensor::from(batch.positions, rows),
+          .type_ids = batch.type_ids.empty() ? Tensor() : Tensor::from(batch.type_ids, rows),
+          .offsets = Tensor::from(batch.offsets, {int64_t(batch.offsets.size())})};
+}
+
+std::string_view name_of(Pooling pooling) {
+  constexpr std::string_view names[] = {"pooler", "cls", "mean"};
+  return names[size_t(pooling)];
+}
+
+Tensor Model::pooler(const Tensor&, Context&) const {
+  fail<ConfigError>("head.pooling: pooler: this {} model has no pooler weights; use cls or mean", config_.model_type);
+}
+
+Tensor Model::pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const {
+  if (pooling == Pooling::mean) return segment_mean(hidden, sequences.offsets);
+  const auto ends = sequences.offsets.values<int32_t>();
+  const Tensor starts = Tensor::from(ends.first(ends.size() - 1), {sequences.count()});
+  const Tensor first = gather_rows(hidden, starts);  // (B, d)
+  return pooling == Pooling::pooler ? pooler(first, context) : first;
+}
+
+void Model::check(const Sequences& sequences) const {
+  for (int32_t id : sequences.ids.values<int32_t>()) {
+    require<ShapeError>(id >= 0 && id < config_.vocab_size, "token id {}: the model's vocabulary has {}", id,
+                        config_.vocab_size);
+  }
+  for (int32_t position : sequences.positions.values<int32_t>()) {
+    require<ShapeError>(position >= 0 && position < config_.max_position_embeddings,
+                        "a sequence of more than {} tokens: the model has no position {}",
+                        config_.max_position_embeddings, position);
+  }
+}
+
+}  // namespace mora

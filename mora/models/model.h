@@ -1,0 +1,67 @@
+// What every transformer offers: hidden states of packed sequences, its linears by name, its pooled sequences.
+#pragma once
+
+#include <string>
+
+#include "engine/parallel.h"
+#include "loaders/batch.h"
+#include "loaders/hf_config.h"
+#include "mora/models/linear.h"
+
+namespace mora {
+
+// A packed batch as tensors: N tokens of B sequences, one after the other, no padding.
+struct Sequences {
+  Tensor ids;        // i32 (N)
+  Tensor positions;  // i32 (N), from 0 in each sequence
+  Tensor type_ids;   // i32 (N), or undefined: all 0
+  Tensor offsets;    // i32 (B+1)
+
+  int64_t tokens() const { return ids.dim(0); }
+  int64_t count() const { return offsets.dim(0) - 1; }
+};
+Sequences to_sequences(const PackedBatch& batch);
+
+// How a sequence becomes one vector.
+enum class Pooling {
+  pooler,  // the model's own dense layer over the first token, as Hugging Face's …ForSequenceClassification
+  cls,     // the first token's hidden state
+  mean,    // the mean over the sequence's tokens
+};
+std::string_view name_of(Pooling pooling);
+
+class Model {
+ public:
+  explicit Model(HfConfig config) : config_(std::move(config)) {}
+  virtual ~Model() = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const HfConfig& config() const { return config_; }
+
+  // The last hidden state of each token, (N, d). Throws ShapeError for an id or a position the model has no row for.
+  virtual Tensor hidden_states(const Sequences& sequences, Context& context) const = 0;
+
+  using LinearVisitor = FunctionRef<void(const std::string& path, LinearSlot& slot)>;
+  // The linears of the transformer blocks by their Hugging Face module path
+  // ("bert.encoder.layer.0.attention.self.query"), in order.
+  virtual void visit_linears(LinearVisitor visit) = 0;
+  // Those outside the blocks (a pooler), which only an explicit target names.
+  virtual void visit_extra_linears(LinearVisitor) {}
+
+  // The pooler over the first tokens' hidden states (B, d). Throws ConfigError where the model has none.
+  virtual Tensor pooler(const Tensor& first, Context& context) const;
+  virtual bool has_pooler() const { return false; }
+
+  // The sequences' vectors (B, d).
+  Tensor pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const;
+
+ protected:
+  // Throws ShapeError unless all ids are below the vocabulary's size and all positions below the model's last.
+  void check(const Sequences& sequences) const;
+
+ private:
+  HfConfig config_;
+};
+
+}  // namespace mora
