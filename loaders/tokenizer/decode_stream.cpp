@@ -1,34 +1,49 @@
+#include <algorithm>
+
 #include "loaders/tokenizer/tokenizer.h"
 
 namespace mora {
 namespace {
 
-constexpr std::string_view kReplacement = "\uFFFD";
+constexpr std::string_view kReplacement = "\uFFFD";  // also what an incomplete character looks like
 
-// A character has at most four bytes, and so many tokens: behind more that do not make one, none is under way.
-constexpr size_t kLongestCharacter = 4;
+// A character has at most four bytes, and so many tokens: behind more that end in no character, none is under way.
+constexpr int kLongestCharacter = 4;
+constexpr size_t kLongestWindow = 256;  // tokens decoded again at each step
 
 }  // namespace
 
 std::string DecodeStream::push(int32_t id) {
   ids_.push_back(id);
-  std::string text = tokenizer_.decode(ids_, skip_special_);
-  const bool incomplete = text.ends_with(kReplacement) && ids_.size() - context_ < kLongestCharacter;
-  if (incomplete || text.size() <= known_.size()) return {};
-  std::string piece = text.starts_with(known_) ? text.substr(known_.size()) : std::string();
-  ids_.erase(ids_.begin(), ids_.begin() + static_cast<ptrdiff_t>(context_));
-  context_ = ids_.size();
-  known_ = tokenizer_.decode(ids_, skip_special_);
+  const std::string text = tokenizer_.decode(ids_, skip_special_);
+  std::string_view settled = text;
+  incomplete_ = text.ends_with(kReplacement) ? incomplete_ + 1 : 0;
+  if (incomplete_ > 0 && incomplete_ < kLongestCharacter) return {};
+  if (incomplete_ > 0) settled.remove_suffix(kReplacement.size());
+  if (settled.size() <= known_.size()) return {};
+  std::string piece = behind_known(settled);
+  if (incomplete_ == 0 || ids_.size() > kLongestWindow) {
+    ids_.erase(ids_.begin(), ids_.begin() + static_cast<ptrdiff_t>(context_));
+    context_ = ids_.size();
+    known_ = tokenizer_.decode(ids_, skip_special_);
+  } else {
+    known_ = settled;
+  }
   return piece;
 }
 
 std::string DecodeStream::finish() {
-  const std::string text = tokenizer_.decode(ids_, skip_special_);
-  std::string piece = text.size() > known_.size() ? text.substr(known_.size()) : std::string();
+  std::string piece = behind_known(tokenizer_.decode(ids_, skip_special_));
   ids_.clear();
   context_ = 0;
+  incomplete_ = 0;
   known_.clear();
   return piece;
+}
+
+std::string DecodeStream::behind_known(std::string_view text) const {
+  const auto [end, ignored] = std::mismatch(text.begin(), text.end(), known_.begin(), known_.end());
+  return {end, text.end()};
 }
 
 }  // namespace mora

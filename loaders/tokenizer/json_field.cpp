@@ -59,16 +59,23 @@ bool JsonField::boolean() const {
   return value_->get<bool>();
 }
 
+std::optional<uint64_t> natural_number(const nlohmann::json& value) {
+  if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<int64_t>() < 0)) return std::nullopt;
+  return value.get<uint64_t>();
+}
+
 int32_t JsonField::id() const {
-  if (!value_->is_number_unsigned() || value_->get<uint64_t>() > std::numeric_limits<int32_t>::max()) {
+  const auto value = natural_number(*value_);
+  if (!value || *value > std::numeric_limits<int32_t>::max()) {
     fail("{} is not a token id; expected an integer from 0 to 2147483647", quote(shown(*value_)));
   }
-  return static_cast<int32_t>(value_->get<uint64_t>());
+  return static_cast<int32_t>(*value);
 }
 
 size_t JsonField::count() const {
-  if (!value_->is_number_unsigned()) fail("{} is not an integer of at least 0", quote(shown(*value_)));
-  return value_->get<size_t>();
+  const auto value = natural_number(*value_);
+  if (!value) fail("{} is not an integer of at least 0", quote(shown(*value_)));
+  return *value;
 }
 
 char32_t JsonField::character() const {

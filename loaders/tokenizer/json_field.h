@@ -14,6 +14,9 @@
 
 namespace mora::tokenizer {
 
+// An integer ≥ 0; nothing if the value is anything else.
+std::optional<uint64_t> natural_number(const nlohmann::json& value);
+
 class JsonField {
  public:
   JsonField(const nlohmann::json& value, std::string name) : value_(&value), name_(std::move(name)) {}

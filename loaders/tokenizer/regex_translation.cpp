@@ -139,22 +139,28 @@ class Translation {
     at_ += 4;
   }
 
+  // A class inside a class adds its members (as in BLOOM's pattern), which here just join the others.
   void character_class() {
     const size_t begin = at_;
     out_ += in_[at_++];
     if (peek() == '^') out_ += in_[at_++];
     if (peek() == ']') out_ += fmt::format("\\{}", in_[at_++]);
-    while (peek() != ']') {
+    for (size_t depth = 1; depth > 0;) {
       if (at_ >= in_.size()) unsupported(in_.substr(begin));
-      if (peek() == '[') unsupported("a class inside a class");
       if (peek() == '&' && peek(1) == '&') unsupported("&&");
       if (peek() == '\\') {
         escape(true);
+      } else if (peek() == '[') {
+        if (peek(1) == '^' || peek(1) == ':' || peek(1) == ']' || out_.back() == '-') unsupported(in_.substr(at_, 3));
+        ++depth;
+        ++at_;
+      } else if (peek() == ']' && --depth > 0) {
+        if (peek(1) == '-') unsupported("]-");
+        ++at_;
       } else {
         out_ += in_[at_++];
       }
     }
-    out_ += in_[at_++];
   }
 
   void group() {

@@ -66,8 +66,9 @@ class Tokenizer {
   std::shared_ptr<const Impl> impl_;
 };
 
-// Decodes ids as they are generated: the pieces it returns, joined, are the text of all of them. A piece is valid UTF-8
-// and may be empty while a character is incomplete.
+// Decodes ids as they are generated: the pieces it returns, joined, are the text of all of them (but for byte tokens
+// that spell no UTF-8, whose U+FFFD may come to differ in number). A piece is valid UTF-8, and empty while a character
+// is incomplete.
 class DecodeStream {
  public:
   explicit DecodeStream(Tokenizer tokenizer, bool skip_special = true)
@@ -77,11 +78,14 @@ class DecodeStream {
   std::string finish();  // what was held back; the stream begins anew
 
  private:
+  std::string behind_known(std::string_view text) const;
+
   Tokenizer tokenizer_;
   bool skip_special_;
-  std::vector<int32_t> ids_;  // the tokens behind the last piece, after those of the piece itself for context
-  size_t context_ = 0;        // of ids_ already returned
-  std::string known_;         // what those decode to
+  std::vector<int32_t> ids_;  // those of the last piece, for context, and those behind it
+  size_t context_ = 0;        // of ids_ that belong to the last piece
+  int incomplete_ = 0;        // steps since the text last ended in a whole character
+  std::string known_;         // what has been returned of the text of ids_
 };
 
 }  // namespace mora

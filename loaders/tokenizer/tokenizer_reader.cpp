@@ -23,12 +23,12 @@ std::vector<TokenId> read_vocabulary(const JsonField& field) {
   tokens.reserve(field.json().size());
   for (const auto& [token, id] : field.json().items()) {
     const JsonField entry(id, field.name());
-    if (token.empty()) entry.fail("the token of id {} is empty", id.dump());
+    if (token.empty()) entry.fail("a token is empty");
     if (valid_utf8_prefix(token) != token.size()) entry.fail("token {} is not UTF-8", quote(token));
-    if (!id.is_number_unsigned()) entry.fail("the id of {} is not an integer of at least 0", quote(token));
-    const auto value = id.get<uint64_t>();
-    if (value > INT32_MAX) entry.fail("the id of {}, {}, is above 2147483647", quote(token), value);
-    tokens.emplace_back(std::string_view(token), static_cast<int32_t>(value));
+    const auto value = natural_number(id);
+    if (!value) entry.fail("the id of {} is not an integer of at least 0", quote(token));
+    if (*value > INT32_MAX) entry.fail("the id of {}, {}, is above 2147483647", quote(token), *value);
+    tokens.emplace_back(std::string_view(token), static_cast<int32_t>(*value));
   }
   if (tokens.empty()) field.fail("there are no tokens");
   std::sort(tokens.begin(), tokens.end(), [](const TokenId& a, const TokenId& b) { return a.second < b.second; });

@@ -185,7 +185,7 @@ def split(pattern, behavior, invert=False):
 
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 REGEXES = [GPT2, LLAMA3, QWEN2, r"\s+", r"\S+", r"\w+|[^\w\s]+", r"\W", r"\d+", r"\D", "$", "^", ".", "x*", r"\p{L}+", r"\P{L}", r"\p{^L}", r"\p{Lu}\p{Ll}*", r"\p{Han}+", "[a-d]", "[^a-d]",
-           r"[\s\d]", r"[^\s\p{L}]+", r"\h+", "a{1,2}", "-{,2}", "-{2}", "-{2,}?b", "(?i:a|it)", "(?i)[a-d]", "(?<=a)-", "(?<!a)-", "-(?=b)", "-(?!b)", "(?>-+)", "-++", "-?+", r"[\r\n]+", r"\x{61}", r"\u0062", r"\x41", "{", "}", r"[\-\]]", r"\Z", r"\A", r"\p{N}{1,3}(?=(?:\p{N}{3})*$)", r" ?[^(\s|[.,!?\u2026\u3002])]+".replace("[.,!?\u2026\u3002]", "")]
+           r"[\s\d]", r"[^\s\p{L}]+", r"\h+", "a{1,2}", "-{,2}", "-{2}", "-{2,}?b", "(?i:a|it)", "(?i)[a-d]", "(?<=a)-", "(?<!a)-", "-(?=b)", "-(?!b)", "(?>-+)", "-++", "-?+", r"[\r\n]+", r"\x{61}", r"\u0062", r"\x41", "{", "}", r"[\-\]]", r"\Z", r"\A", r"\p{N}{1,3}(?=(?:\p{N}{3})*$)", r" ?[^(\s|[.,!?\u2026\u3002])]+"]
 NORMALIZERS = [{"type": name} for name in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "ByteLevel")] + [
     {"type": "Strip", "strip_left": left, "strip_right": right} for left in (True, False) for right in (True, False)] + [
     {"type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": han, "strip_accents": accents, "lowercase": lower}
