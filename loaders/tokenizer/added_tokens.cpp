@@ -49,7 +49,7 @@ std::vector<AddedToken> read_added_tokens(const JsonField& list) {
     token.lstrip = field.boolean_or("lstrip", false);
     token.rstrip = field.boolean_or("rstrip", false);
     token.normalized = field.boolean_or("normalized", !token.special);
-    if (token.content.empty()) field["content"].fail("the token is empty");
+    if (token.content.empty()) throw field["content"].error("the token is empty");
   }
   return tokens;
 }

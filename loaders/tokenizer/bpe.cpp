@@ -68,7 +68,7 @@ class Bpe : public Model {
     const auto token = field.find("unk_token");
     if (!token || token->text().empty()) return std::nullopt;
     const int32_t id = vocabulary.find(token->text());
-    if (id < 0) token->fail("{} is not in the vocabulary", quote(token->text()));
+    if (id < 0) throw token->error("{} is not in the vocabulary", quote(token->text()));
     return id;
   }
 
@@ -177,7 +177,7 @@ bool bpe_can_read_bytes(const JsonField& field) {
 
 std::unique_ptr<Model> read_bpe(const JsonField& field, const Vocabulary& vocabulary, bool reads_bytes) {
   if (const auto dropout = field.find("dropout"); dropout && dropout->json() != 0) {
-    dropout->fail("BPE dropout is not supported; set it to null");
+    throw dropout->error("BPE dropout is not supported; set it to null");
   }
   return std::make_unique<Bpe>(field, vocabulary, reads_bytes);
 }

@@ -19,12 +19,12 @@ std::pair<std::string_view, std::string_view> read_pair(const JsonField& list, s
     const std::string_view text = merge.get_ref<const std::string&>();
     const size_t space = text.find(' ');
     if (space == text.npos || text.find(' ', space + 1) != text.npos) {
-      list.item(i).fail("{} is not two tokens with a space between", quote(text));
+      throw list.item(i).error("{} is not two tokens with a space between", quote(text));
     }
     return {text.substr(0, space), text.substr(space + 1)};
   }
   if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string()) {
-    list.item(i).fail("expected \"a b\" or [\"a\", \"b\"]");
+    throw list.item(i).error("expected \"a b\" or [\"a\", \"b\"]");
   }
   return {merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>()};
 }
@@ -48,11 +48,11 @@ void BpeMerges::add(const JsonField& field, size_t i, const Vocabulary& vocabula
   const auto [left, right] = read_pair(field, i);
   const auto find = [&](std::string_view token) {
     const int32_t id = vocabulary.find(token);
-    if (id < 0) field.item(i).fail("token {} is not in the vocabulary", quote(token));
+    if (id < 0) throw field.item(i).error("token {} is not in the vocabulary", quote(token));
     return id;
   };
   const int32_t left_id = find(left), right_id = find(right);
-  if (right.size() < prefix) field.item(i).fail("token {} lacks the continuing_subword_prefix", quote(right));
+  if (right.size() < prefix) throw field.item(i).error("token {} lacks the continuing_subword_prefix", quote(right));
   const int32_t merged = find(std::string(left) + std::string(right.substr(prefix)));
   merges_[pair_key(left_id, right_id)] = {static_cast<uint32_t>(results_.size()), merged};
   results_.push_back(merged);

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "loaders/tokenizer/tokenizer.h"
 
 namespace mora {
@@ -33,7 +31,8 @@ std::string DecodeStream::push(int32_t id) {
 }
 
 std::string DecodeStream::finish() {
-  std::string piece = behind_known(tokenizer_.decode(ids_, skip_special_));
+  const std::string text = tokenizer_.decode(ids_, skip_special_);
+  std::string piece = behind_known(text);
   ids_.clear();
   context_ = 0;
   incomplete_ = 0;
@@ -42,8 +41,9 @@ std::string DecodeStream::finish() {
 }
 
 std::string DecodeStream::behind_known(std::string_view text) const {
-  const auto [end, ignored] = std::mismatch(text.begin(), text.end(), known_.begin(), known_.end());
-  return {end, text.end()};
+  size_t same = 0;
+  while (same < text.size() && same < known_.size() && text[same] == known_[same]) ++same;
+  return std::string(text.substr(same));
 }
 
 }  // namespace mora

@@ -187,7 +187,7 @@ std::unique_ptr<DecoderStage> read_stage(const JsonField& field, const std::stri
   if (type == "Replace") return std::make_unique<ReplaceDecoder>(field);
   if (type == "Metaspace") return std::make_unique<MetaspaceDecoder>(field);
   if (type == "BPEDecoder") return std::make_unique<BpeDecoder>(field);
-  field.fail(
+  throw field.error(
       "{} is not supported; WordPiece, ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace, BPEDecoder and "
       "Sequence are",
       quote(type));

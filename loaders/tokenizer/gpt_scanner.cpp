@@ -43,7 +43,7 @@ struct Scan {
     const char one = letter(1), two = letter(2);
     if (one == 's' || one == 't' || one == 'm' || one == 'd') return at + 2;
     if (((one == 'r' || one == 'v') && two == 'e') || (one == 'l' && two == 'l')) return at + 3;
-    if (ignore_case && text.substr(at + 1, 2) == "\u017F") return at + 3;  // ſ, whose other case is s
+    if (ignore_case && text.substr(at + 1).starts_with("\u017F")) return at + 3;  // ſ, whose other case is s
     return at;
   }
 

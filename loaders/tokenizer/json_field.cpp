@@ -23,13 +23,13 @@ JsonField JsonField::root(const nlohmann::json& value, std::string_view source) 
 }
 
 void JsonField::require_object() const {
-  if (!value_->is_object()) fail("expected an object, found {}", value_->type_name());
+  if (!value_->is_object()) throw error("expected an object, found {}", value_->type_name());
 }
 
 JsonField JsonField::operator[](const char* key) const {
   require_object();
   const auto found = value_->find(key);
-  if (found == value_->end()) fail("'{}' is missing", key);
+  if (found == value_->end()) throw error("'{}' is missing", key);
   return {*found, name_ + (is_root_ ? ": " : ".") + key};
 }
 
@@ -43,19 +43,19 @@ std::optional<JsonField> JsonField::find(const char* key) const {
 JsonField JsonField::item(size_t i) const { return {(*value_)[i], fmt::format("{}[{}]", name_, i)}; }
 
 size_t JsonField::items() const {
-  if (!value_->is_array()) fail("expected an array, found {}", value_->type_name());
+  if (!value_->is_array()) throw error("expected an array, found {}", value_->type_name());
   return value_->size();
 }
 
 std::string JsonField::text() const {
-  if (!value_->is_string()) fail("expected a string, found {}", value_->type_name());
+  if (!value_->is_string()) throw error("expected a string, found {}", value_->type_name());
   const auto& string = value_->get_ref<const std::string&>();
-  if (valid_utf8_prefix(string) != string.size()) fail("{} is not UTF-8", quote(string));
+  if (valid_utf8_prefix(string) != string.size()) throw error("{} is not UTF-8", quote(string));
   return string;
 }
 
 bool JsonField::boolean() const {
-  if (!value_->is_boolean()) fail("expected true or false, found {}", value_->type_name());
+  if (!value_->is_boolean()) throw error("expected true or false, found {}", value_->type_name());
   return value_->get<bool>();
 }
 
@@ -67,21 +67,21 @@ std::optional<uint64_t> natural_number(const nlohmann::json& value) {
 int32_t JsonField::id() const {
   const auto value = natural_number(*value_);
   if (!value || *value > std::numeric_limits<int32_t>::max()) {
-    fail("{} is not a token id; expected an integer from 0 to 2147483647", quote(shown(*value_)));
+    throw error("{} is not a token id; expected an integer from 0 to 2147483647", quote(shown(*value_)));
   }
   return static_cast<int32_t>(*value);
 }
 
 size_t JsonField::count() const {
   const auto value = natural_number(*value_);
-  if (!value) fail("{} is not an integer of at least 0", quote(shown(*value_)));
+  if (!value) throw error("{} is not an integer of at least 0", quote(shown(*value_)));
   return *value;
 }
 
 char32_t JsonField::character() const {
   const std::string string = text();
   if (string.empty() || utf8_length(string[0]) != string.size()) {
-    fail("{} is not one character", quote(string));
+    throw error("{} is not one character", quote(string));
   }
   return codepoint_at(string, 0);
 }

@@ -41,10 +41,10 @@ class JsonField {
   bool boolean_or(const char* key, bool otherwise) const;
   std::string text_or(const char* key, const std::string& otherwise) const;
 
-  // Throws IoError: "name: message".
+  // What to throw about the value: "name: message".
   template <class... Args>
-  [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
-    throw IoError(name_ + ": " + fmt::format(format, std::forward<Args>(args)...));
+  IoError error(fmt::format_string<Args...> format, Args&&... args) const {
+    return IoError(name_ + ": " + fmt::format(format, std::forward<Args>(args)...));
   }
 
  private:

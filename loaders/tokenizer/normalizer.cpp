@@ -200,7 +200,7 @@ std::unique_ptr<NormalizerStage> read_stage(const JsonField& field, const std::s
   if (type == "Prepend") return std::make_unique<Prepend>(field["prepend"].text());
   if (type == "Replace") return std::make_unique<Replace>(field);
   if (type == "ByteLevel") return std::make_unique<ByteCharacters>();
-  field.fail(
+  throw field.error(
       "{} is not supported; BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, "
       "ByteLevel and Sequence are",
       quote(type));

@@ -61,11 +61,11 @@ std::unique_ptr<Pattern> literal(std::string text) { return std::make_unique<Lit
 
 std::unique_ptr<Pattern> read_pattern(const JsonField& field) {
   if (const auto string = field.find("String")) {
-    if (string->text().empty()) string->fail("the pattern is empty");
+    if (string->text().empty()) throw string->error("the pattern is empty");
     return literal(string->text());
   }
   const auto regex = field.find("Regex");
-  if (!regex) field.fail("expected {{\"String\": …}} or {{\"Regex\": …}}");
+  if (!regex) throw field.error("expected {{\"String\": …}} or {{\"Regex\": …}}");
   if (auto scanner = gpt_scanner(regex->text())) return scanner;
   return compile_regex(regex->text(), regex->name());
 }
@@ -77,8 +77,9 @@ SplitBehavior read_split_behavior(const JsonField& field) {
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  field.fail("unknown behavior {}; Removed, Isolated, MergedWithPrevious, MergedWithNext and Contiguous are supported",
-             quote(name));
+  throw field.error(
+      "unknown behavior {}; Removed, Isolated, MergedWithPrevious, MergedWithNext and Contiguous are supported",
+      quote(name));
 }
 
 void apply_split_behavior(SplitBehavior behavior, std::vector<Stretch>& stretches, std::vector<Span>& pieces) {

@@ -15,13 +15,13 @@ Part token_part(int32_t id, int32_t type_id) { return {-1, {id}, type_id}; }
 
 // ["[SEP]", 102] of BertProcessing and RobertaProcessing.
 int32_t read_named_id(const JsonField& field) {
-  if (field.items() != 2) field.fail("expected [token, id]");
+  if (field.items() != 2) throw field.error("expected [token, id]");
   return field.item(1).id();
 }
 
 std::vector<int32_t> read_special(const JsonField& special_tokens, const JsonField& name) {
   const auto token = special_tokens.find(name.text().c_str());
-  if (!token) name.fail("{} is not among the special_tokens", quote(name.text()));
+  if (!token) throw name.error("{} is not among the special_tokens", quote(name.text()));
   const JsonField list = (*token)["ids"];
   std::vector<int32_t> ids;
   for (size_t i = 0; i < list.items(); ++i) ids.push_back(list.item(i).id());
@@ -33,9 +33,10 @@ Part read_part(const JsonField& field, const JsonField& special_tokens) {
     return {-1, read_special(special_tokens, (*special)["id"]), (*special)["type_id"].id()};
   }
   const auto sequence = field.find("Sequence");
-  if (!sequence) field.fail("expected a SpecialToken or a Sequence");
+  if (!sequence) throw field.error("expected a SpecialToken or a Sequence");
   const JsonField id = (*sequence)["id"];
-  if (id.text() != "A" && id.text() != "B") id.fail("unknown sequence {}; A and B are supported", quote(id.text()));
+  if (id.text() != "A" && id.text() != "B")
+    throw id.error("unknown sequence {}; A and B are supported", quote(id.text()));
   return text_part(id.text() == "B", (*sequence)["type_id"].id());
 }
 
@@ -44,7 +45,7 @@ Template read_template(const JsonField& list, const JsonField& special_tokens, i
   for (size_t i = 0; i < list.items(); ++i) parts.push_back(read_part(list.item(i), special_tokens));
   for (int text = 0; text < 2; ++text) {
     const auto uses = std::count_if(parts.begin(), parts.end(), [&](const Part& part) { return part.text == text; });
-    if (uses != (text < texts)) list.fail("sequence {} stands in it {} times", text == 0 ? "A" : "B", uses);
+    if (uses != (text < texts)) throw list.error("sequence {} stands in it {} times", text == 0 ? "A" : "B", uses);
   }
   return parts;
 }
@@ -60,7 +61,7 @@ PostProcessor::PostProcessor(const std::optional<JsonField>& field, const std::f
   for (const Template* parts : {&single_, &pair_}) {
     for (const Part& part : *parts) {
       for (const int32_t id : part.ids) {
-        if (!is_token(id)) field->fail("no token has id {}", id);
+        if (!is_token(id)) throw field->error("no token has id {}", id);
       }
     }
   }
@@ -74,7 +75,7 @@ void PostProcessor::read(const JsonField& field) {
     for (size_t i = 0; i < list.items(); ++i) read(list.item(i));
     return;
   }
-  if (has_template_) field.fail("a second processor that adds tokens is not supported");
+  if (has_template_) throw field.error("a second processor that adds tokens is not supported");
   has_template_ = true;
   if (type == "TemplateProcessing") {
     const JsonField special_tokens = field["special_tokens"];
@@ -84,8 +85,9 @@ void PostProcessor::read(const JsonField& field) {
   }
   const bool bert = type == "BertProcessing";
   if (!bert && type != "RobertaProcessing") {
-    field.fail("{} is not supported; TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel and Sequence are",
-               quote(type));
+    throw field.error(
+        "{} is not supported; TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel and Sequence are",
+        quote(type));
   }
   const int32_t cls = read_named_id(field["cls"]), sep = read_named_id(field["sep"]);
   single_ = {token_part(cls, 0), text_part(0, 0), token_part(sep, 0)};

@@ -144,11 +144,11 @@ Metaspace::Prepend read_prepend_scheme(const JsonField& field) {
   const auto scheme = field.find("prepend_scheme");
   if (!scheme) return never ? Metaspace::Prepend::kNever : Metaspace::Prepend::kAlways;
   const std::string name = scheme->text();
-  if (never && name != "never") old->fail("false contradicts prepend_scheme {}", quote(name));
+  if (never && name != "never") throw old->error("false contradicts prepend_scheme {}", quote(name));
   if (name == "always") return Metaspace::Prepend::kAlways;
   if (name == "first") return Metaspace::Prepend::kFirst;
   if (name == "never") return Metaspace::Prepend::kNever;
-  scheme->fail("unknown scheme {}; always, first and never are supported", quote(name));
+  throw scheme->error("unknown scheme {}; always, first and never are supported", quote(name));
 }
 
 using Stages = std::vector<std::unique_ptr<PreTokenizerStage>>;
@@ -188,7 +188,7 @@ std::unique_ptr<PreTokenizerStage> read_split_stage(const JsonField& field, cons
     return std::make_unique<Split>(character_class(kPunctuation),
                                    behavior ? read_split_behavior(*behavior) : SplitBehavior::kIsolated);
   }
-  field.fail(
+  throw field.error(
       "{} is not supported; BertPreTokenizer, Whitespace, WhitespaceSplit, ByteLevel, Split, Digits, Punctuation, "
       "Metaspace and Sequence are",
       quote(type));

@@ -18,23 +18,25 @@ using TokenId = std::pair<std::string_view, int32_t>;
 
 // The model's "vocab", sorted by id; each token is UTF-8 and not empty, each id is there once.
 std::vector<TokenId> read_vocabulary(const JsonField& field) {
-  if (!field.json().is_object()) field.fail("expected an object of tokens and ids, found {}", field.json().type_name());
+  if (!field.json().is_object())
+    throw field.error("expected an object of tokens and ids, found {}", field.json().type_name());
   std::vector<TokenId> tokens;
   tokens.reserve(field.json().size());
   for (const auto& [token, id] : field.json().items()) {
     const JsonField entry(id, field.name());
-    if (token.empty()) entry.fail("a token is empty");
-    if (valid_utf8_prefix(token) != token.size()) entry.fail("token {} is not UTF-8", quote(token));
+    if (token.empty()) throw entry.error("a token is empty");
+    if (valid_utf8_prefix(token) != token.size()) throw entry.error("token {} is not UTF-8", quote(token));
     const auto value = natural_number(id);
-    if (!value) entry.fail("the id of {} is not an integer of at least 0", quote(token));
-    if (*value > INT32_MAX) entry.fail("the id of {}, {}, is above 2147483647", quote(token), *value);
+    if (!value) throw entry.error("the id of {} is not an integer of at least 0", quote(token));
+    if (*value > INT32_MAX) throw entry.error("the id of {}, {}, is above 2147483647", quote(token), *value);
     tokens.emplace_back(std::string_view(token), static_cast<int32_t>(*value));
   }
-  if (tokens.empty()) field.fail("there are no tokens");
+  if (tokens.empty()) throw field.error("there are no tokens");
   std::sort(tokens.begin(), tokens.end(), [](const TokenId& a, const TokenId& b) { return a.second < b.second; });
   for (size_t i = 1; i < tokens.size(); ++i) {
     if (tokens[i].second == tokens[i - 1].second) {
-      field.fail("{} and {} both have id {}", quote(tokens[i - 1].first), quote(tokens[i].first), tokens[i].second);
+      throw field.error("{} and {} both have id {}", quote(tokens[i - 1].first), quote(tokens[i].first),
+                        tokens[i].second);
     }
   }
   return tokens;
@@ -52,17 +54,17 @@ Vocabulary join_vocabularies(const JsonField& field, const std::vector<TokenId>&
       return fmt::format("added_tokens[{}]: {} with id {}", i, quote(added[i].content), added[i].id);
     };
     const auto [same_text, new_text] = id_of.emplace(added[i].content, added[i].id);
-    if (same_text->second != added[i].id) field.fail("{} has id {} elsewhere", name(), same_text->second);
+    if (same_text->second != added[i].id) throw field.error("{} has id {} elsewhere", name(), same_text->second);
     const auto [same_id, new_id] = token_of.emplace(added[i].id, added[i].content);
-    if (same_id->second != added[i].content) field.fail("{} collides with {}", name(), quote(same_id->second));
+    if (same_id->second != added[i].content) throw field.error("{} collides with {}", name(), quote(same_id->second));
     if (new_text) all.emplace_back(added[i].content, added[i].id);
   }
   std::sort(all.begin(), all.end(), [](const TokenId& a, const TokenId& b) { return a.second < b.second; });
   Vocabulary vocabulary;
   for (size_t i = 0; i < all.size(); ++i) {
     if (all[i].second != static_cast<int32_t>(i)) {
-      field.fail("model.vocab: no token has id {}, though {} has {}; ids must run from 0 without gaps", i,
-                 quote(all[i].first), all[i].second);
+      throw field.error("model.vocab: no token has id {}, though {} has {}; ids must run from 0 without gaps", i,
+                        quote(all[i].first), all[i].second);
     }
     vocabulary.add(all[i].first, all[i].second);
   }
@@ -74,7 +76,7 @@ void check_byte_tokens(const JsonField& model, const Vocabulary& vocabulary) {
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
     const std::string_view token = vocabulary.token(id);
     if (token.size() == 6 && token.starts_with("<0x") && token.ends_with('>') && !byte_of_token(token)) {
-      model["vocab"].fail("{} is not a byte token; <0x00> to <0xFF> are", quote(token));
+      throw model["vocab"].error("{} is not a byte token; <0x00> to <0xFF> are", quote(token));
     }
   }
 }
@@ -93,7 +95,7 @@ std::unique_ptr<Model> read_model(const JsonField& field, const Vocabulary& voca
   }
   if (type == "WordPiece") return read_word_piece(field, vocabulary);
   if (type == "WordLevel") return read_word_level(field, vocabulary);
-  field["type"].fail("{} is not supported; BPE, WordPiece and WordLevel are", quote(type));
+  throw field["type"].error("{} is not supported; BPE, WordPiece and WordLevel are", quote(type));
 }
 
 // A special token of tokenizer_config.json: "<s>" or {"content": "<s>", …}.
@@ -102,7 +104,7 @@ std::optional<int32_t> read_special(const JsonField& config, const char* key, co
   if (!field) return std::nullopt;
   const std::string token = field->json().is_object() ? (*field)["content"].text() : field->text();
   const int32_t id = vocabulary.find(token);
-  if (id < 0) field->fail("{} is not in the vocabulary", quote(token));
+  if (id < 0) throw field->error("{} is not in the vocabulary", quote(token));
   return id;
 }
 
@@ -131,7 +133,7 @@ struct TokenizerReader {
   static std::shared_ptr<Tokenizer::Impl> read(const nlohmann::json& json, std::string_view source) {
     const JsonField file = JsonField::root(json, source);
     if (const auto version = file.find("version"); version && version->text() != "1.0") {
-      version->fail("{} is not supported; 1.0 is", quote(version->text()));
+      throw version->error("{} is not supported; 1.0 is", quote(version->text()));
     }
     auto impl = std::make_shared<Tokenizer::Impl>();
     impl->source = source;

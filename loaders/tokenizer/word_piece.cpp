@@ -11,7 +11,7 @@ namespace {
 int32_t read_unknown(const JsonField& field, const Vocabulary& vocabulary) {
   const JsonField token = field["unk_token"];
   const int32_t id = vocabulary.find(token.text());
-  if (id < 0) token.fail("{} is not in the vocabulary", quote(token.text()));
+  if (id < 0) throw token.error("{} is not in the vocabulary", quote(token.text()));
   return id;
 }
 
