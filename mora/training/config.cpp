@@ -1,7 +1,11 @@
 #include "mora/training/config.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cmath>
 
+#include "engine/error.h"
 #include "loaders/regular_file.h"
 #include "mora/training/config_table.h"
 
@@ -130,44 +134,6 @@ Schedule ScheduleConfig::over(int64_t total, double lr) const {
           .power = power,
           .decay = decay.of(total),
           .decay_shape = decay_shape};
-}
-
-std::string shown(const YamlNode& node) {
-  switch (node.kind) {
-    case YamlNode::Kind::null: return "null";
-    case YamlNode::Kind::list: return node.items.empty() ? "an empty list" : "a list";
-    case YamlNode::Kind::map: return "a mapping";
-    case YamlNode::Kind::text: break;
-  }
-  const std::string text = "'" + shown(node.text) + "'";
-  if (node.quoted) return text + " in quotes, which is a text";
-  if (node.text.size() > 1 && node.text[0] == '0' && std::isdigit(static_cast<unsigned char>(node.text[1])))
-    return text + " (a leading zero: octal to some readers, so write it without)";
-  return text;
-}
-
-void Reading::refuse_unknown(const YamlEntry& entry, const std::string& path,
-                             const std::vector<std::string>& siblings) const {
-  std::string wanted = path + entry.key;  // of a section, its first key: the nearest one is then clear
-  for (const YamlNode* node = &entry.value; !node->entries.empty(); node = &node->entries.front().value)
-    wanted += "." + node->entries.front().key;
-  std::vector<std::string> paths;
-  for (const OptionDoc& option : options) paths.push_back(option.path);
-
-  std::string nearest = path.empty() ? nearest_name(wanted, paths) : "";
-  if (nearest.empty()) {
-    nearest = nearest_name(entry.key, siblings);
-    if (!nearest.empty()) nearest = path + nearest;
-  }
-  for (size_t i = 0; nearest.empty() && i < paths.size(); ++i)  // the right key in the wrong section
-    if (paths[i].ends_with("." + entry.key)) nearest = paths[i];
-
-  const std::string problem = fmt::format("{}: unknown key '{}'", entry.where, shown(wanted));
-  require<ConfigError>(!nearest.empty(), "{}; known here: {}", problem, fmt::join(siblings, ", "));
-  const auto option = std::find(paths.begin(), paths.end(), nearest) - paths.begin();
-  require<ConfigError>(option < std::ssize(paths), "{}; did you mean '{}'?", problem, nearest);
-  const OptionDoc& row = options[static_cast<size_t>(option)];
-  fail<ConfigError>("{}; did you mean '{}'? ({}; default {})", problem, nearest, row.type, row.fallback);
 }
 
 Config parse_config(std::string_view text, std::string_view source, std::span<const std::string> overrides) {

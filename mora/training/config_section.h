@@ -5,19 +5,16 @@
 //       .key("rho", &SamConfig::rho, "radius of the perturbation", positive())
 #pragma once
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "engine/error.h"
-#include "loaders/nearest.h"
 #include "mora/training/config_values.h"
 #include "mora/training/yaml_document.h"
 
@@ -36,6 +33,12 @@ struct Reading {
   [[noreturn]] void refuse_unknown(const YamlEntry& entry, const std::string& path,
                                    const std::vector<std::string>& siblings) const;
 };
+
+// Throws: `node`, given for `path`, is not of `type`; the nearest of the choices is named.
+[[noreturn]] void refuse_value(const YamlNode& node, const std::string& path, const std::string& type,
+                               const std::vector<std::string>& choices);
+[[noreturn]] void refuse_both(const YamlNode& node, const std::string& one, const std::string& other);
+[[noreturn]] void refuse_missing(const YamlNode& map, const std::string& path, const std::string& meaning);
 
 // "got …" for an error: what stands there, with a word on the traps of YAML.
 std::string shown(const YamlNode& node);
@@ -57,24 +60,23 @@ struct Check {
   std::vector<std::string> choices;
 };
 
+Check<std::string> one_of(std::initializer_list<std::string_view> choices);
+
 template <class S>
 class Section {
  public:
   // A value.
   template <class T>
-  Section& key(std::string name, T S::*member, std::string meaning, Check<typename Bare<T>::type> check = {}) {
+  Section& key(std::string_view name, T S::*member, std::string_view meaning,
+               Check<typename Bare<T>::type> check = {}) {
     constexpr bool nullable = !std::is_same_v<T, typename Bare<T>::type>;
     if constexpr (std::is_enum_v<typename Bare<T>::type>) check.choices = Codec<typename Bare<T>::type>::choices();
     std::string type = check.words.empty() || check.words[0] == ' ' ? Codec<T>::type() + check.words : check.words;
     if (nullable) type += ", or null";
-    Field field{.name = std::move(name), .meaning = std::move(meaning)};
+    Field field{.name = std::string(name), .meaning = std::string(meaning)};
     field.read = [member, type, check](S& section, const YamlNode& node, const std::string& path, Reading&) {
       std::optional<T> value = Codec<T>::read(node);
-      if (!value || !satisfies(*value, check)) {
-        const std::string nearest = node.kind == YamlNode::Kind::text ? nearest_name(node.text, check.choices) : "";
-        fail<ConfigError>("{}: {}: expected {}, got {}{}", node.where, path, type, shown(node),
-                          nearest.empty() ? "" : "; did you mean '" + nearest + "'?");
-      }
+      if (!value || !satisfies(*value, check)) refuse_value(node, path, type, check.choices);
       section.*member = std::move(*value);
     };
     field.write = [member](const S& section, int) { return " " + Codec<T>::write(section.*member) + "\n"; };
@@ -88,29 +90,24 @@ class Section {
   }
 
   // One of a few names.
-  template <class T>
-  Section& choice(std::string name, T S::*member, std::vector<std::string> choices, std::string meaning) {
-    std::string words;
-    for (const std::string& one : choices) words += (words.empty() ? "" : " | ") + one;
-    auto holds = [choices](const std::string& value) {
-      return std::find(choices.begin(), choices.end(), value) != choices.end();
-    };
-    return key(std::move(name), member, std::move(meaning),
-               Check<std::string>{std::move(words), std::move(holds), std::move(choices)});
+  Section& choice(std::string_view name, std::string S::*member, std::initializer_list<std::string_view> choices,
+                  std::string_view meaning) {
+    return key(name, member, meaning, one_of(choices));
   }
 
   // A mapping of its own.
   template <class T>
-  Section& section(std::string name, T S::*member, const Section<T>& keys, std::string meaning) {
-    Field field{.name = std::move(name), .meaning = std::move(meaning)};
+  Section& section(std::string_view name, T S::*member, Section<T> table, std::string_view meaning) {
+    const auto keys = std::make_shared<const Section<T>>(std::move(table));
+    Field field{.name = std::string(name), .meaning = std::string(meaning)};
     field.read = [member, keys](S& section, const YamlNode& node, const std::string& path, Reading& reading) {
-      keys.read(section.*member, node, path, reading);
+      keys->read(section.*member, node, path, reading);
     };
     field.write = [member, keys](const S& section, int indent) {
-      return "\n" + keys.write(section.*member, indent + 2);
+      return "\n" + keys->write(section.*member, indent + 2);
     };
     field.describe = [member, keys](const S& defaults, const OptionDoc& row, std::vector<OptionDoc>& rows) {
-      keys.describe(defaults.*member, row.path + ".", rows);
+      keys->describe(defaults.*member, row.path + ".", rows);
     };
     fields_.push_back(std::move(field));
     return *this;
@@ -118,18 +115,19 @@ class Section {
 
   // A mapping that may be absent.
   template <class T>
-  Section& section(std::string name, std::optional<T> S::*member, const Section<T>& keys, std::string meaning) {
-    Field field{.name = std::move(name), .meaning = std::move(meaning)};
+  Section& section(std::string_view name, std::optional<T> S::*member, Section<T> table, std::string_view meaning) {
+    const auto keys = std::make_shared<const Section<T>>(std::move(table));
+    Field field{.name = std::string(name), .meaning = std::string(meaning)};
     field.read = [member, keys](S& section, const YamlNode& node, const std::string& path, Reading& reading) {
       section.*member = std::nullopt;
-      if (node.kind != YamlNode::Kind::null) keys.read((section.*member).emplace(), node, path, reading);
+      if (node.kind != YamlNode::Kind::null) keys->read((section.*member).emplace(), node, path, reading);
     };
     field.write = [member, keys](const S& section, int indent) {
-      return section.*member ? "\n" + keys.write(*(section.*member), indent + 2) : " null\n";
+      return section.*member ? "\n" + keys->write(*(section.*member), indent + 2) : " null\n";
     };
     field.describe = [keys](const S&, const OptionDoc& row, std::vector<OptionDoc>& rows) {
       rows.push_back({row.path, "a mapping, or null", "null", row.meaning});
-      keys.describe(T{}, row.path + ".", rows);
+      keys->describe(T{}, row.path + ".", rows);
     };
     field.clear = [member](S& section) { section.*member = std::nullopt; };
     fields_.push_back(std::move(field));
@@ -138,19 +136,20 @@ class Section {
 
   // A list of mappings.
   template <class T>
-  Section& sections(std::string name, std::vector<T> S::*member, const Section<T>& keys, std::string meaning) {
-    Field field{.name = std::move(name), .meaning = std::move(meaning)};
+  Section& sections(std::string_view name, std::vector<T> S::*member, Section<T> table, std::string_view meaning) {
+    const auto keys = std::make_shared<const Section<T>>(std::move(table));
+    Field field{.name = std::string(name), .meaning = std::string(meaning)};
     field.read = [member, keys](S& section, const YamlNode& node, const std::string& path, Reading& reading) {
       (section.*member).clear();
-      require<ConfigError>(node.kind == YamlNode::Kind::list || node.kind == YamlNode::Kind::null,
-                           "{}: {}: expected a list of mappings, got {}", node.where, path, shown(node));
+      if (node.kind != YamlNode::Kind::list && node.kind != YamlNode::Kind::null)
+        refuse_value(node, path, "a list of mappings", {});
       for (size_t i = 0; i < node.items.size(); ++i)
-        keys.read((section.*member).emplace_back(), node.items[i], fmt::format("{}[{}]", path, i), reading);
+        keys->read((section.*member).emplace_back(), node.items[i], path + "[" + std::to_string(i) + "]", reading);
     };
     field.write = [member, keys](const S& section, int indent) {
       std::string text;
       for (const T& item : section.*member) {
-        std::string lines = keys.write(item, indent + 4);
+        std::string lines = keys->write(item, indent + 4);
         lines.replace(static_cast<size_t>(indent) + 2, 2, "- ");
         text += lines;
       }
@@ -158,7 +157,7 @@ class Section {
     };
     field.describe = [keys](const S&, const OptionDoc& row, std::vector<OptionDoc>& rows) {
       rows.push_back({row.path, "a list of mappings", "[]", row.meaning});
-      keys.describe(T{}, row.path + "[].", rows);
+      keys->describe(T{}, row.path + "[].", rows);
     };
     field.clear = [member](S& section) { (section.*member).clear(); };
     fields_.push_back(std::move(field));
@@ -173,15 +172,15 @@ class Section {
 
   // At most one of two keys has a value: giving one clears the default of the other, and one of the command line
   // replaces one of the file.
-  Section& exclusive(std::string one, std::string other) {
-    exclusive_.emplace_back(std::move(one), std::move(other));
+  Section& exclusive(std::string_view one, std::string_view other) {
+    exclusive_.emplace_back(one, other);
     return *this;
   }
 
   // Lays the values of `map` over `section`.
   void read(S& section, const YamlNode& map, const std::string& path, Reading& reading) const {
-    require<ConfigError>(map.kind == YamlNode::Kind::map || (map.kind == YamlNode::Kind::null && path.empty()),
-                         "{}: {}expected a mapping, got {}", map.where, path.empty() ? "" : path + ": ", shown(map));
+    if (map.kind != YamlNode::Kind::map && (map.kind != YamlNode::Kind::null || !path.empty()))
+      refuse_value(map, path, "a mapping", {});
     const std::string prefix = path.empty() ? "" : path + ".";
     std::vector<std::string> replaced;
     for (const auto& [one, other] : exclusive_) settle(section, map, prefix, one, other, replaced);
@@ -193,8 +192,7 @@ class Section {
       field->read(section, entry.value, prefix + entry.key, reading);
     }
     for (const Field& field : fields_)
-      require<ConfigError>(!field.required || map.find(field.name) != nullptr, "{}: {}{} is missing: {}", map.where,
-                           prefix, field.name, field.meaning);
+      if (field.required && map.find(field.name) == nullptr) refuse_missing(map, prefix + field.name, field.meaning);
   }
 
   std::string write(const S& section, int indent) const {
@@ -238,8 +236,7 @@ class Section {
     };
     const YamlNode *first = given(one), *second = given(other);
     if (first != nullptr && second != nullptr) {
-      require<ConfigError>(first->overrides != second->overrides, "{}: {}{} and {}{} exclude each other; keep one",
-                           second->where, prefix, one, prefix, other);
+      if (first->overrides == second->overrides) refuse_both(*second, prefix + one, prefix + other);
       replaced.push_back(first->overrides ? other : one);
     }
     const bool second_wins = second != nullptr && (first == nullptr || second->overrides);

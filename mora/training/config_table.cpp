@@ -1,5 +1,9 @@
 #include "mora/training/config_table.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
 namespace mora {
 namespace {
 
