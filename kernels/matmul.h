@@ -16,10 +16,16 @@ struct MatmulShape {
 };
 MORA_KERNEL(matmul, const Tensor& a, const Tensor& b, Tensor& y, const MatmulShape& shape);
 
+// How products of bf16 are computed on the processor: by bf16 instructions with f32 accumulation, or in f32 after
+// widening. Measured at the first call unless it was set (a resumed run sets what the first one measured).
+enum class Bf16Products { native, widened };
+Bf16Products bf16_products();
+void set_bf16_products(Bf16Products choice);
+
 // A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:
 //   forward   y = x·Wᵀ + b      backward   gx = gy·W
-// Each packed form is made once and kept; `release_source` lets the pages of W go (a mapped file) once only packed
-// forms are needed; they come back by themselves when read again. Safe to use from one thread at a time.
+// Each packed form is made once and kept. Once `packed_bytes` has grown, the pages of a mapped W may be given back to
+// the system: they are read again if the other direction is packed, or W itself is used. One thread at a time.
 class FrozenWeight {
  public:
   FrozenWeight(Tensor weight, Tensor bias);

@@ -1,0 +1,337 @@
+// y = op(a)·op(b) [+ y] where one side is narrow: the products of low-rank adapters and of MoRA's square matrices.
+// (N tokens, k inputs, d outputs, rank r.)
+//
+//   row products   h = x·Aᵀ,  y += h·Bᵀ,  gh = gy·B,  gx += gh·A      m = N: op(b) is small, packed once a call and
+//                                                                     read from the caches by every tile of 8 rows
+//   outer products gA = ghᵀ·x,  gB = gyᵀ·h                            k = N: the wide factor streams through once
+//
+// Both end in one tile of up to 8 rows by 2 vectors that stays in registers over the depth. Sums run over k in the
+// same order whatever the number of threads is.
+#include "kernels/cpu/gemm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/gemm_skinny.cpp"
+#include "kernels/cpu/foreach_target.h"
+#include "kernels/cpu/simd.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "engine/parallel.h"
+#include "kernels/cpu/scratch.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+constexpr int64_t tile_rows = 8;
+constexpr bool many_registers = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;  // 32 rather than 16
+
+int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+// Element (i, k) of a tile of the left factor is data[i·row + k·step]. Row: int64_t or a constant.
+template <class Row>
+struct Left {
+  const float* data;
+  Row row;
+  int64_t step;
+};
+using UnitRow = std::integral_constant<int64_t, 1>;
+
+// Where a tile ends: `rows` by `columns` of y are written.
+template <class Y>
+struct Target {
+  Y* data;
+  int64_t row;
+  int64_t rows, columns;
+  bool accumulate;
+};
+
+// y (≤ Rows, ≤ Vectors vectors) = [y +] Σ_k a(·, k)·b(k, ·). All Rows of a and whole vectors of b are read.
+template <int Rows, int Vectors, class D, class Row, class Y>
+HWY_INLINE void multiply_tile(D d, int64_t depth, Left<Row> a, const float* b, int64_t b_row, Target<Y> y) {
+  hn::Vec<D> sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) sum[i][j] = hn::Zero(d);
+
+  const float* pa = a.data;
+  for (int64_t k = 0; k < depth; ++k, pa += a.step, b += b_row) {
+    hn::Vec<D> vb[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) vb[j] = hn::LoadU(d, b + j * lanes(d));
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const auto va = hn::Set(d, pa[i * int64_t(a.row)]);
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = hn::MulAdd(va, vb[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+    if (i >= y.rows) break;
+    Y* row = y.data + i * y.row;
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) {
+      const int64_t column = j * lanes(d);
+      const int64_t left = y.columns - column;
+      if (left >= lanes(d))
+        store(y.accumulate ? hn::Add(sum[i][j], load(d, row + column)) : sum[i][j], d, row + column);
+      else if (left > 0)
+        store(y.accumulate ? hn::Add(sum[i][j], load(d, row + column, left)) : sum[i][j], d, row + column, left);
+    }
+  }
+}
+
+// The same for up to 8 rows by 2 vectors; b's rows hold one vector where y needs no more.
+template <class D, class Row, class Y>
+HWY_INLINE void multiply_panel(D d, int64_t depth, Left<Row> a, const float* b, int64_t b_row, Target<Y> y) {
+  if (y.columns <= lanes(d)) {
+    multiply_tile<8, 1>(d, depth, a, b, b_row, y);
+  } else if constexpr (many_registers) {
+    multiply_tile<8, 2>(d, depth, a, b, b_row, y);
+  } else {
+    multiply_tile<4, 2>(d, depth, a, b, b_row, y);
+    if (y.rows <= 4) return;
+    a.data += 4 * int64_t(a.row);
+    y.data += 4 * y.row;
+    y.rows -= 4;
+    multiply_tile<4, 2>(d, depth, a, b, b_row, y);
+  }
+}
+
+// Columns in panels of two vectors; the last may be one vector, and is padded to whole ones.
+template <class D>
+struct Panels {
+  int64_t columns, vector, count;
+  Panels(D d, int64_t columns_) : columns(columns_), vector(lanes(d)), count(ceil_div(columns_, 2 * lanes(d))) {}
+  int64_t begin(int64_t p) const { return p * 2 * vector; }
+  int64_t used(int64_t p) const { return std::min(2 * vector, columns - begin(p)); }
+  int64_t width(int64_t p) const { return ceil_div(used(p), vector) * vector; }
+  int64_t padded_columns() const { return ceil_div(columns, vector) * vector; }
+};
+
+// to (rows, width) = the `used` columns of from, widened, then zeros.
+template <class D, class X>
+void copy_rows(D d, const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
+  for (int64_t i = 0; i < rows; ++i, from += from_row, to += width)
+    for (int64_t j = 0; j < width; j += lanes(d))
+      store(j + lanes(d) <= used ? load(d, from + j) : load(d, from + j, std::max<int64_t>(0, used - j)), d, to + j);
+}
+
+// to (rows, width) = the transpose of from (used, rows), widened, then zeros.
+template <class X>
+void copy_transposed(const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
+  constexpr int64_t block = 16;  // rows whose cache lines stay while their columns are filled
+  for (int64_t begin = 0; begin < rows; begin += block) {
+    const int64_t end = std::min(rows, begin + block);
+    for (int64_t j = 0; j < width; ++j)
+      for (int64_t i = begin; i < end; ++i) to[i * width + j] = j < used ? float(from[j * from_row + i]) : 0.0f;
+  }
+}
+
+// m long: y = a·op(b).
+template <class D, class X, class Y>
+void row_products(D d, const Gemm& g, const X* a, const X* b, Y* y) {
+  const Panels<D> panels(d, g.n);
+  const Scratch<float> packed(g.k * panels.padded_columns());
+  for (int64_t p = 0; p < panels.count; ++p) {
+    const int64_t begin = panels.begin(p);
+    float* to = packed.data() + begin * g.k;
+    if (g.transpose_b)
+      copy_transposed(b + begin * g.k, g.k, g.k, panels.used(p), panels.width(p), to);
+    else
+      copy_rows(d, b + begin, g.n, g.k, panels.used(p), panels.width(p), to);
+  }
+  parallel_for(ceil_div(g.m, tile_rows), 4, [&](int64_t begin_tile, int64_t end_tile) HWY_ATTR {
+    Scratch<float> widened;
+    for (int64_t tile = begin_tile; tile < end_tile; ++tile) {
+      const int64_t first = tile * tile_rows;
+      const int64_t rows = std::min(tile_rows, g.m - first);
+      Left<int64_t> left{nullptr, g.k, 1};
+      if constexpr (std::is_same_v<X, float>) left.data = a + first * g.k;
+      if (!std::is_same_v<X, float> || rows < tile_rows) {
+        if (!widened.data()) widened = Scratch<float>(tile_rows * g.k);
+        map(
+            hn::ScalableTag<float>(), rows * g.k, [](auto v) HWY_ATTR { return v; }, widened.data(), a + first * g.k);
+        std::fill_n(widened.data() + rows * g.k, (tile_rows - rows) * g.k, 0.0f);
+        left.data = widened.data();
+      }
+      for (int64_t p = 0; p < panels.count; ++p)
+        multiply_panel(d, g.k, left, packed.data() + panels.begin(p) * g.k, panels.width(p),
+                       Target<Y>{y + first * g.n + panels.begin(p), g.n, rows, panels.used(p), g.accumulate});
+    }
+  });
+}
+
+// k long: sum (m, n) = aᵀ·b with m ≤ n, a (k, m), b (k, n); y is sum or its transpose.
+template <class X, class Y>
+class OuterProducts {
+  using D = hn::ScalableTag<float>;
+
+ public:
+  OuterProducts(int64_t m, int64_t n, int64_t k, const X* a, const X* b)
+      : m_(m),
+        n_(n),
+        k_(k),
+        a_(a),
+        b_(b),
+        tiles_(ceil_div(m, tile_rows)),
+        panels_(D(), n),
+        splits_(std::clamp<int64_t>(ceil_div(16, panels_.count), 1, std::max<int64_t>(1, k / 256))),
+        row_(panels_.padded_columns()),
+        sums_(splits_ * tiles_ * tile_rows * row_) {}
+
+  void write(Y* y, bool transposed, bool accumulate) {
+    pack_a();
+    parallel_for(splits_ * panels_.count, 1, [&](int64_t begin, int64_t end) HWY_ATTR {
+      const Scratch<float> block(depth_block * 2 * panels_.vector);
+      for (int64_t i = begin; i < end;) {  // the run of panels of one split
+        const int64_t split = i / panels_.count;
+        const int64_t first = i - split * panels_.count;
+        const int64_t last = std::min(panels_.count, first + end - i);
+        add_up(split, first, last, block.data());
+        for (int64_t p = first; p < last && splits_ == 1; ++p) emit(p, y, transposed, accumulate);
+        i += last - first;
+      }
+    });
+    if (splits_ > 1)
+      parallel_for(panels_.count, 8, [&](int64_t begin, int64_t end) HWY_ATTR {
+        for (int64_t p = begin; p < end; ++p) emit(p, y, transposed, accumulate);
+      });
+  }
+
+ private:
+  static constexpr int64_t depth_block = 48;
+
+  // Left operands are read as they are where 8 divides m; else copied to (tiles, k, 8).
+  void pack_a() {
+    if constexpr (std::is_same_v<X, float>)
+      if (m_ % tile_rows == 0) return;
+    packed_a_ = Scratch<float>(tiles_ * k_ * tile_rows);
+    const hn::CappedTag<float, size_t(tile_rows)> d;
+    for (int64_t t = 0; t < tiles_; ++t)
+      copy_rows(d, a_ + t * tile_rows, m_, k_, std::min(tile_rows, m_ - t * tile_rows), tile_rows,
+                packed_a_.data() + t * k_ * tile_rows);
+  }
+
+  Left<UnitRow> left(int64_t tile, int64_t k) const {
+    if constexpr (std::is_same_v<X, float>)
+      if (!packed_a_.data()) return {a_ + k * m_ + tile * tile_rows, {}, m_};
+    return {packed_a_.data() + (tile * k_ + k) * tile_rows, {}, tile_rows};
+  }
+
+  float* sum(int64_t split, int64_t row, int64_t column) const {
+    return sums_.data() + (split * tiles_ * tile_rows + row) * row_ + column;
+  }
+
+  // The sums of one split of k in panels [first, last). Depth comes in blocks whose rows' pages stay in the TLB from
+  // one panel to the next.
+  void add_up(int64_t split, int64_t first, int64_t last, float* block) {
+    const int64_t begin = k_ * split / splits_;
+    const int64_t end = k_ * (split + 1) / splits_;
+    for (int64_t k = begin; k < end; k += depth_block)
+      for (int64_t p = first; p < last; ++p) {
+        const int64_t depth = std::min(depth_block, end - k);
+        const auto [b, b_row] = right(k, depth, p, block);
+        for (int64_t t = 0; t < tiles_; ++t)
+          multiply_panel(
+              D(), depth, left(t, k), b, b_row,
+              Target<float>{sum(split, t * tile_rows, panels_.begin(p)), row_, tile_rows, panels_.width(p), k > begin});
+      }
+  }
+
+  // b's rows k … k + depth in panel p: as they are, or copied to `block` where they are 16-bit or do not fill vectors.
+  std::pair<const float*, int64_t> right(int64_t k, int64_t depth, int64_t p, float* block) const {
+    const X* b = b_ + k * n_ + panels_.begin(p);
+    if constexpr (std::is_same_v<X, float>)
+      if (panels_.used(p) == panels_.width(p)) return {b, n_};
+    copy_rows(D(), b, n_, depth, panels_.used(p), panels_.width(p), block);
+    return {block, panels_.width(p)};
+  }
+
+  // y = [y +] the splits of one panel, added in order.
+  void emit(int64_t p, Y* y, bool transposed, bool accumulate) {
+    const D d;
+    const int64_t begin = panels_.begin(p);
+    for (int64_t i = 0; i < m_; ++i) {
+      for (int64_t s = 1; s < splits_; ++s)
+        map(
+            d, panels_.width(p), [](auto u, auto v) HWY_ATTR { return hn::Add(u, v); }, sum(0, i, begin),
+            sum(0, i, begin), sum(s, i, begin));
+      if (transposed) continue;
+      Y* row = y + i * n_ + begin;
+      if (accumulate)
+        map(
+            d, panels_.used(p), [](auto u, auto v) HWY_ATTR { return hn::Add(u, v); }, row, row, sum(0, i, begin));
+      else
+        map(
+            d, panels_.used(p), [](auto v) HWY_ATTR { return v; }, row, sum(0, i, begin));
+    }
+    if (!transposed) return;
+    for (int64_t j = begin; j < begin + panels_.used(p); ++j)
+      for (int64_t i = 0; i < m_; ++i) {
+        Y& to = y[j * m_ + i];
+        to = Y((accumulate ? float(to) : 0.0f) + *sum(0, i, j));
+      }
+  }
+
+  int64_t m_, n_, k_;
+  const X* a_;
+  const X* b_;
+  int64_t tiles_;
+  Panels<D> panels_;
+  int64_t splits_;  // of k, by the shape alone
+  int64_t row_;
+  Scratch<float> sums_;  // (splits, tiles · 8, row)
+  Scratch<float> packed_a_;
+};
+
+template <class X, class Y>
+void multiply(const Gemm& g, const void* a_data, const void* b_data, void* y_data) {
+  const X* a = static_cast<const X*>(a_data);
+  const X* b = static_cast<const X*>(b_data);
+  Y* y = static_cast<Y*>(y_data);
+  if (g.transpose_a && g.n < g.m)
+    OuterProducts<X, Y>(g.n, g.m, g.k, b, a).write(y, true, g.accumulate);
+  else if (g.transpose_a)
+    OuterProducts<X, Y>(g.m, g.n, g.k, a, b).write(y, false, g.accumulate);
+  else if (const hn::CappedTag<float, 8> narrow; g.n <= lanes(narrow))
+    row_products(narrow, g, a, b, y);
+  else
+    row_products(hn::ScalableTag<float>(), g, a, b, y);
+}
+
+void gemm_skinny_target(const Gemm& g, const void* a, const void* b, void* y) {
+  if (g.input == DType::f32)
+    multiply<float, float>(g, a, b, y);
+  else if (g.output == DType::bf16)
+    multiply<bf16_t, bf16_t>(g, a, b, y);
+  else
+    multiply<bf16_t, float>(g, a, b, y);
+}
+
+}  // namespace
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mora::kernels::cpu {
+
+HWY_EXPORT(gemm_skinny_target);
+
+bool is_skinny(const Gemm& g) {
+  if (g.transpose_a && g.transpose_b) return false;
+  const int64_t left = g.transpose_a ? g.m : g.k;  // the two sides that are not long
+  const int64_t right = g.n;
+  const int64_t length = g.transpose_a ? g.k : g.m;
+  return length >= 32 && left * right <= 1 << 18 && (std::min(left, right) <= 32 || std::max(left, right) <= 128);
+}
+
+void gemm_skinny(const Gemm& g, const void* a, const void* b, void* y) {
+  HWY_DYNAMIC_DISPATCH(gemm_skinny_target)(g, a, b, y);
+}
+
+}  // namespace mora::kernels::cpu
+#endif

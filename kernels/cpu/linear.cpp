@@ -1,0 +1,115 @@
+// A frozen linear layer: y = x·Wᵀ + b and gx = gy·W, with W packed once a direction.
+#include <array>
+#include <optional>
+
+#include "kernels/copy.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/onednn.h"
+
+namespace mora::kernels {
+namespace {
+
+Tensor as_dtype(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype && x.is_contiguous()) return x;
+  Tensor y = Tensor::empty(x.shape(), dtype);
+  kernels::copy(x, y);
+  return y;
+}
+
+}  // namespace
+
+// The forms of one weight: by direction, and by the dtype they multiply in.
+struct FrozenWeight::Packed {
+  enum Direction { forward, backward };
+
+  // For f32 and bf16, packed when first asked for.
+  const cpu::PackedMatrix& packed(const FrozenWeight& w, Direction direction, DType dtype) {
+    auto& form = matrices[direction][dtype == DType::bf16];
+    if (!form) {
+      const bool biased = direction == forward && w.bias().defined();
+      form.emplace(as_dtype(w.weight(), dtype), direction == forward,
+                   biased ? as_dtype(w.bias(), DType::f32) : Tensor());
+    }
+    return *form;
+  }
+
+  std::array<std::array<std::optional<cpu::PackedMatrix>, 2>, 2> matrices;
+  Tensor f64_weight, f64_bias;
+};
+
+FrozenWeight::FrozenWeight(Tensor weight, Tensor bias)
+    : weight_(std::move(weight)), bias_(std::move(bias)), packed_(std::make_unique<Packed>()) {
+  require<ShapeError>(weight_.rank() == 2, "linear: a weight {}: expected (out, in)", weight_.shape());
+  require<ShapeError>(!bias_.defined() || bias_.shape() == Shape{out()}, "linear: a weight {} with a bias {}",
+                      weight_.shape(), bias_.defined() ? bias_.shape() : Shape());
+  require<DTypeError>(is_floating(weight_.dtype()), "linear: a weight of {}: expected floating",
+                      name_of(weight_.dtype()));
+}
+
+FrozenWeight::~FrozenWeight() = default;
+
+int64_t FrozenWeight::packed_bytes() const {
+  int64_t sum = 0;
+  for (const auto& direction : packed_->matrices)
+    for (const auto& form : direction)
+      if (form) sum += form->bytes();
+  if (weight_.dtype() != DType::f64)
+    for (const Tensor* f64 : {&packed_->f64_weight, &packed_->f64_bias})
+      if (f64->defined()) sum += int64_t(f64->bytes());
+  return sum;
+}
+
+namespace cpu {
+namespace {
+
+using Direction = FrozenWeight::Packed::Direction;
+
+void check(std::string_view op, const Tensor& x, int64_t x_columns, const Tensor& y, int64_t y_columns) {
+  require<ShapeError>(x.rank() == 2 && x.dim(1) == x_columns && y.shape() == Shape{x.dim(0), y_columns},
+                      "{}: {} into {} by a weight of {} to {}", op, x.shape(), y.shape(), x_columns, y_columns);
+  require<ShapeError>(x.is_contiguous() && y.is_contiguous(), "{}: {} into {}: expected contiguous", op, x.shape(),
+                      y.shape());
+  require<DTypeError>(x.dtype() == y.dtype() && is_floating(x.dtype()), "{}: {} into {}: expected one floating dtype",
+                      op, name_of(x.dtype()), name_of(y.dtype()));
+}
+
+// f64: as it is, or a copy. Only gradient checks come here.
+void multiply_f64(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction) {
+  auto& packed = w.packed();
+  if (!packed.f64_weight.defined()) packed.f64_weight = as_dtype(w.weight(), DType::f64);
+  const bool forward = direction == Direction::forward;
+  if (forward && w.bias().defined()) {
+    if (!packed.f64_bias.defined()) packed.f64_bias = as_dtype(w.bias(), DType::f64);
+    kernels::copy(packed.f64_bias.alias(y.shape(), {0, 1}, packed.f64_bias.offset()), y);
+  }
+  kernels::matmul(x, packed.f64_weight, y,
+                  {.transpose_b = forward, .accumulate = forward && packed.f64_bias.defined()});
+}
+
+void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction) {
+  if (y.numel() == 0) return;
+  if (x.dtype() == DType::f64) return multiply_f64(x, w, y, direction);
+  const bool as_it_is =
+      x.dtype() == DType::f32 || (x.dtype() == DType::bf16 && bf16_products() == Bf16Products::native);
+  const auto& packed = w.packed().packed(w, direction, as_it_is ? x.dtype() : DType::f32);
+  if (as_it_is) return packed.multiply(x.raw(), y.mutable_raw(), x.dim(0));
+  const Tensor wide_x = as_dtype(x, DType::f32);
+  Tensor wide_y = Tensor::empty(y.shape(), DType::f32);
+  packed.multiply(wide_x.raw(), wide_y.mutable_raw(), x.dim(0));
+  kernels::copy(wide_y, y);
+}
+
+}  // namespace
+
+void linear(const Tensor& x, const FrozenWeight& w, Tensor& y) {
+  check("linear", x, w.in(), y, w.out());
+  multiply(x, w, y, Direction::forward);
+}
+
+void linear_backward(const Tensor& gy, const FrozenWeight& w, Tensor& gx) {
+  check("linear_backward", gy, w.out(), gx, w.in());
+  multiply(gy, w, gx, Direction::backward);
+}
+
+}  // namespace cpu
+}  // namespace mora::kernels

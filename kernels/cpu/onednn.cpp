@@ -1,0 +1,248 @@
+// y = op(a)·op(b) [+ y] and y = x·B + c by oneDNN: one engine, one stream, primitives cached by shape.
+#include "kernels/cpu/onednn.h"
+
+#include <algorithm>
+#include <chrono>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/parallel.h"
+
+namespace mora::kernels::cpu {
+namespace {
+
+using Tag = dnnl::memory::format_tag;
+
+const dnnl::engine& engine() {
+  static const dnnl::engine e(dnnl::engine::kind::cpu, 0);
+  return e;
+}
+
+dnnl::stream& stream() {
+  static dnnl::stream s(engine());
+  return s;
+}
+
+dnnl::memory::data_type data_type(DType t) {
+  return t == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+}
+
+dnnl::memory::desc matrix(int64_t rows, int64_t columns, DType t, Tag tag) {
+  return {{rows, columns}, data_type(t), tag};
+}
+
+// What a primitive is made for. Packed: op(b) in the layout the primitive asks for.
+struct Key {
+  Gemm gemm;
+  bool packed = false;
+  bool bias = false;
+  bool operator==(const Key&) const = default;
+};
+
+struct KeyHash {
+  size_t operator()(const Key& key) const {
+    const Gemm& g = key.gemm;
+    const int64_t flags = g.transpose_a | g.transpose_b << 1 | g.accumulate << 2 | key.packed << 3 | key.bias << 4 |
+                          int64_t(g.input) << 8 | int64_t(g.output) << 12;
+    uint64_t h = 0;
+    for (int64_t part : {g.m, g.n, g.k, flags}) h = (h ^ uint64_t(part)) * 0x9E3779B97F4A7C15 + (h >> 29);
+    return h;
+  }
+};
+
+// A primitive and its arguments, whose pointers are set before each execution.
+struct Product {
+  dnnl::matmul primitive;
+  dnnl::memory::desc b_layout;
+  dnnl::memory x, y;
+  std::unordered_map<int, dnnl::memory> arguments;
+
+  void run(const void* x_data, const dnnl::memory& b, const dnnl::memory* bias, void* y_data) {
+    x.set_data_handle(const_cast<void*>(x_data));
+    y.set_data_handle(y_data);
+    arguments[DNNL_ARG_WEIGHTS] = b;
+    if (bias) arguments[DNNL_ARG_BIAS] = *bias;
+    primitive.execute(stream(), arguments);
+    stream().wait();
+  }
+};
+
+dnnl::matmul::primitive_desc describe(const Key& key) {
+  const Gemm& g = key.gemm;
+  const auto a = matrix(g.m, g.k, g.input, g.transpose_a ? Tag::ba : Tag::ab);
+  const auto b = matrix(g.k, g.n, g.input, key.packed ? Tag::any : g.transpose_b ? Tag::ba : Tag::ab);
+  const auto bias = matrix(1, g.n, DType::f32, Tag::ab);
+  const auto y = matrix(g.m, g.n, g.output, Tag::ab);
+  dnnl::primitive_attr attributes;
+  if (g.accumulate) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0f);
+    attributes.set_post_ops(sum);
+  }
+#if DNNL_VERSION_MAJOR >= 3
+  return key.bias ? dnnl::matmul::primitive_desc(engine(), a, b, bias, y, attributes)
+                  : dnnl::matmul::primitive_desc(engine(), a, b, y, attributes);
+#else
+  return {key.bias ? dnnl::matmul::desc(a, b, bias, y) : dnnl::matmul::desc(a, b, y), attributes, engine()};
+#endif
+}
+
+Product make_product(const Key& key) {
+  const auto description = describe(key);
+  Product p;
+  p.primitive = dnnl::matmul(description);
+  p.b_layout = description.weights_desc();
+  p.x = dnnl::memory(description.src_desc(), engine(), DNNL_MEMORY_NONE);
+  p.y = dnnl::memory(description.dst_desc(), engine(), DNNL_MEMORY_NONE);
+  p.arguments = {{DNNL_ARG_SRC, p.x}, {DNNL_ARG_DST, p.y}};
+  return p;
+}
+
+Product& product(const Key& key) {
+  constexpr size_t most = 1024;
+  static std::unordered_map<Key, Product, KeyHash> cache = [] {
+    dnnl::set_primitive_cache_capacity(0);  // oneDNN's own cache would keep each primitive a second time
+    return std::unordered_map<Key, Product, KeyHash>();
+  }();
+  if (auto found = cache.find(key); found != cache.end()) return found->second;
+  if (cache.size() >= most) cache.clear();
+  return cache.emplace(key, make_product(key)).first->second;
+}
+
+// Calls f(begin, count) over blocks that cover [0, n) and have few sizes: whole blocks, one whose size is a multiple of
+// a 32nd of those, and what is left over. A primitive fits one shape and takes a third of a millisecond to make, and
+// packed batches rarely repeat their number of tokens.
+template <class F>
+void for_blocks(int64_t n, F f) {
+  const int64_t block = 512 * ((threads() + 7) / 8);  // enough work for every thread
+  const int64_t unit = block / 32;
+  for (int64_t begin = 0; begin < n;) {
+    const int64_t left = n - begin;
+    const int64_t count = left >= block ? block : left >= unit ? left / unit * unit : left;
+    f(begin, count);
+    begin += count;
+  }
+}
+
+}  // namespace
+
+// Tokens are the rows of a, or the depth of aᵀ·b: that side goes in blocks.
+void gemm_onednn(const Gemm& g, const void* a, const void* b, void* y) {
+  const auto run = [&](const Gemm& part, int64_t a_offset, int64_t b_offset, int64_t y_offset) {
+    const auto at = [](const void* data, int64_t offset, DType t) {
+      return const_cast<std::byte*>(static_cast<const std::byte*>(data) + offset * int64_t(size_of(t)));
+    };
+    Product& p = product({.gemm = part});
+    p.run(at(a, a_offset, g.input), dnnl::memory(p.b_layout, engine(), at(b, b_offset, g.input)), nullptr,
+          at(y, y_offset, g.output));
+  };
+  Gemm part = g;
+  if (!g.transpose_a) {
+    for_blocks(g.m, [&](int64_t begin, int64_t count) {
+      part.m = count;
+      run(part, begin * g.k, 0, begin * g.n);
+    });
+  } else if (!g.transpose_b && g.output == DType::f32) {
+    for_blocks(g.k, [&](int64_t begin, int64_t count) {
+      part.k = count;
+      part.accumulate = g.accumulate || begin > 0;
+      run(part, begin * g.m, begin * g.n, 0);
+    });
+  } else {
+    run(g, 0, 0, 0);
+  }
+}
+
+struct PackedMatrix::Impl {
+  struct Form {
+    Tensor bytes;
+    dnnl::memory memory;
+  };
+  int64_t k, n;
+  DType dtype;
+  Tensor bias;
+  dnnl::memory bias_memory;
+  std::vector<Form> forms;  // nearly always one: the layout hardly depends on the number of rows
+
+  void add_form(dnnl::memory source, const dnnl::memory::desc& layout) {
+    Form form;
+    form.bytes = Tensor::empty({int64_t(layout.get_size())}, DType::u8);
+    form.memory = dnnl::memory(layout, engine(), form.bytes.mutable_raw());
+    dnnl::reorder(source, form.memory).execute(stream(), source, form.memory);
+    stream().wait();
+    forms.push_back(std::move(form));
+  }
+
+  const dnnl::memory& in_layout(const dnnl::memory::desc& layout) {
+    for (const Form& form : forms)
+      if (form.memory.get_desc() == layout) return form.memory;
+    add_form(forms.front().memory, layout);
+    return forms.back().memory;
+  }
+
+  Product& for_rows(int64_t rows) const {
+    return product(
+        {.gemm = {.m = rows, .n = n, .k = k, .input = dtype, .output = dtype}, .packed = true, .bias = bias.defined()});
+  }
+};
+
+PackedMatrix::PackedMatrix(const Tensor& b, bool transposed, const Tensor& bias) : impl_(std::make_unique<Impl>()) {
+  Impl& p = *impl_;
+  p.k = b.dim(transposed ? 1 : 0);
+  p.n = b.dim(transposed ? 0 : 1);
+  p.dtype = b.dtype();
+  p.bias = bias;
+  if (bias.defined())
+    p.bias_memory = dnnl::memory(matrix(1, p.n, DType::f32, Tag::ab), engine(), const_cast<void*>(bias.raw()));
+  const auto source = matrix(p.k, p.n, p.dtype, transposed ? Tag::ba : Tag::ab);
+  p.add_form(dnnl::memory(source, engine(), const_cast<void*>(b.raw())), p.for_rows(512).b_layout);
+}
+
+PackedMatrix::~PackedMatrix() = default;
+
+void PackedMatrix::multiply(const void* x, void* y, int64_t rows) const {
+  const int64_t x_row = impl_->k * int64_t(size_of(impl_->dtype));
+  const int64_t y_row = impl_->n * int64_t(size_of(impl_->dtype));
+  for_blocks(rows, [&](int64_t begin, int64_t count) {
+    Product& p = impl_->for_rows(count);
+    p.run(static_cast<const std::byte*>(x) + begin * x_row, impl_->in_layout(p.b_layout),
+          impl_->bias.defined() ? &impl_->bias_memory : nullptr, static_cast<std::byte*>(y) + begin * y_row);
+  });
+}
+
+int64_t PackedMatrix::bytes() const {
+  int64_t sum = 0;
+  for (const auto& form : impl_->forms) sum += form.bytes.numel();
+  return sum;
+}
+
+namespace {
+
+// The best of a few times of a product that fits the caches, in seconds.
+double time_product(DType dtype) {
+  constexpr int64_t n = 256;
+  const PackedMatrix b(Tensor::zeros({n, n}, dtype), false, {});
+  const Tensor x = Tensor::zeros({n, n}, dtype);
+  Tensor y = Tensor::empty({n, n}, dtype);
+  double best = 1;
+  for (int i = 0; i < 7; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    b.multiply(x.raw(), y.mutable_raw(), n);
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
+}
+
+}  // namespace
+
+bool measure_bf16_is_native() {
+  try {
+    describe({.gemm = {.m = 16, .n = 16, .k = 16, .input = DType::bf16, .output = DType::bf16}});
+  } catch (const dnnl::error&) {
+    return false;  // this processor has no bf16 product at all
+  }
+  return time_product(DType::bf16) < time_product(DType::f32);
+}
+
+}  // namespace mora::kernels::cpu
