@@ -7,16 +7,17 @@
 
 namespace mora::kernels {
 
+// x̃ is x repeated to n·r̂ inputs, n = ⌈k/r̂⌉ (the padding is circular, and r̂ may exceed k); m = min(n, ⌈d/r̂⌉).
 enum class OperatorKind {
-  truncation,     // Eq. 4: the first r̂ inputs; outputs beyond r̂ are zero
-  sharing,        // type 1, Eq. 6: s_i = Σ_j x[j·r̂ + i]; tiled
+  truncation,     // Eq. 4: the first r̂ inputs (zeros where there are fewer); outputs beyond r̂ are zero
+  sharing,        // type 1, Eq. 6: s_i = Σ_j x̃[j·r̂ + i]; tiled
   group,          // type 2: contiguous groups, the first k mod r̂ of them longer by one; each output repeats its group
   group_sharing,  // type 3: compress as group, decompress as sharing
   sharing_group,  // type 4: compress as sharing, decompress as group
-  decouple,       // Eq. 8: chunks of r̂ inputs, M shared, outputs concatenated
-  rotation,       // type 6, Eq. 9: as decouple, chunk i rotated by the angles i·10000^(−2j/r̂), half-split layout
-  rotation_full,  // as rotation when k ≤ d; where k > d the chunks beyond the outputs are folded in, so that every
-                  // input is read
+  decouple,       // Eq. 8: the first m chunks of r̂ of x̃, M shared, outputs concatenated (tiled where d > n·r̂)
+  rotation,  // type 6, Eq. 9: as decouple, chunk c rotated by the angles c·10000^(−2j/r̂) in the half-split layout.
+             // Where k > d the inputs of chunks from m on are not read
+  rotation_full,  // as rotation, but chunk c, rotated by its own angles, is added to row c mod m: every input is read
 };
 
 struct MoraOperator {
