@@ -1,0 +1,277 @@
+// Layer norm and RMS norm, one row at a time; the passes after the first read the row from cache. With x̂ = (x − μ)·rstd
+// (μ = 0 for RMS norm) and g = gy·w:
+//   gx = rstd·(g − mean(g) − x̂·mean(g·x̂))     gw = Σ_n gy·x̂     gb = Σ_n gy
+// without mean(g) for RMS norm. Each thread sums gw and gb over its rows; the sums are added in the order of the
+// threads.
+#include "kernels/norm.h"
+
+#include "kernels/cpu/elements.h"
+#include "kernels/cpu/scratch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/norm.cpp"
+#include "kernels/cpu/foreach_target.h"
+
+#include "kernels/cpu/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+// A vector (d) in the type of the arithmetic: the tensor's own memory, or a converted copy; null where undefined.
+template <class C>
+class Weights {
+ public:
+  Weights(const Tensor& t, std::string_view op) {
+    if (!t.defined()) return;
+    if (t.dtype() == dtype_of<C>) {
+      data_ = t.data<C>();
+      return;
+    }
+    copy_ = Scratch<C>(t.numel());
+    visit_floating(t.dtype(), op, [&]<class T>(T) {
+      const hn::ScalableTag<C> d;
+      if constexpr (sizeof(T) <= sizeof(C))
+        map(
+            d, t.numel(), [](auto v) HWY_ATTR { return v; }, copy_.data(), t.data<T>());
+      else
+        fail<DTypeError>("{}: f64 weights for rows of a smaller dtype", op);
+    });
+    data_ = copy_.data();
+  }
+  const C* data() const { return data_; }
+
+ private:
+  Scratch<C> copy_;
+  const C* data_ = nullptr;
+};
+
+// Calls f(i, present, load) for each vector of a row: `load(p)` gives lanes i… of p, zeros after the row's end.
+template <class D, class F>
+HWY_INLINE void for_each_vector(D d, int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + lanes(d) <= n; i += lanes(d)) f([&](const auto* p) HWY_ATTR { return load(d, p + i); }, i, lanes(d));
+  if (i < n) f([&](const auto* p) HWY_ATTR { return load(d, p + i, n - i); }, i, n - i);
+}
+
+template <class T>
+struct Forward {
+  const T* x;
+  const Compute<T>*w, *b;  // b may be null
+  T* y;
+  Compute<T>*mean, *rstd;  // mean null for RMS norm
+  int64_t length;
+  Compute<T> eps;
+
+  void row(int64_t n) const {
+    using C = Compute<T>;
+    const Tag<T> d;
+    const T* p = x + n * length;
+    auto mu = hn::Zero(d);
+    if (mean) {
+      for_each_vector(d, length, [&](auto at, int64_t, int64_t) HWY_ATTR { mu = hn::Add(mu, at(p)); });
+      mu = hn::Mul(hn::SumOfLanes(d, mu), hn::Set(d, C(1) / C(length)));
+      mean[n] = hn::GetLane(mu);
+    }
+    auto squares = hn::Zero(d);
+    for_each_vector(d, length, [&](auto at, int64_t, int64_t count) HWY_ATTR {
+      const auto v = hn::Sub(at(p), mu);
+      squares = hn::MulAdd(v, hn::IfThenElseZero(hn::FirstN(d, size_t(count)), v), squares);
+    });
+    rstd[n] = 1 / std::sqrt(hn::GetLane(hn::SumOfLanes(d, squares)) / C(length) + eps);
+    const auto scale = hn::Set(d, rstd[n]);
+    T* out = y + n * length;
+    const auto normalized = [&](auto v) HWY_ATTR { return hn::Mul(hn::Sub(v, mu), scale); };
+    if (b)
+      map(
+          d, length, [&](auto v, auto vw, auto vb) HWY_ATTR { return hn::MulAdd(normalized(v), vw, vb); }, out, p, w,
+          b);
+    else
+      map(
+          d, length, [&](auto v, auto vw) HWY_ATTR { return hn::Mul(normalized(v), vw); }, out, p, w);
+  }
+};
+
+template <class T>
+struct Backward {
+  const T *x, *gy;
+  const Compute<T>* w;
+  const Compute<T>*mean, *rstd;  // mean null for RMS norm
+  T* gx;                         // may be null
+  int64_t length;
+
+  // gw and gb: this thread's sums, or null.
+  void row(int64_t n, Compute<T>* gw, Compute<T>* gb) const {
+    using C = Compute<T>;
+    const Tag<T> d;
+    const T* px = x + n * length;
+    const T* pg = gy + n * length;
+    const auto mu = hn::Set(d, mean ? mean[n] : C(0)), scale = hn::Set(d, rstd[n]);
+    const auto normalized = [&](auto v) HWY_ATTR { return hn::Mul(hn::Sub(v, mu), scale); };
+    if (gw)
+      map(
+          d, length, [&](auto v, auto g, auto sum) HWY_ATTR { return hn::MulAdd(g, normalized(v), sum); }, gw, px, pg,
+          gw);
+    if (gb)
+      map(
+          d, length, [&](auto g, auto sum) HWY_ATTR { return hn::Add(g, sum); }, gb, pg, gb);
+    if (!gx) return;
+    auto sum = hn::Zero(d), product = hn::Zero(d);
+    for_each_vector(d, length, [&](auto at, int64_t, int64_t) HWY_ATTR {
+      const auto g = hn::Mul(at(pg), at(w));
+      sum = hn::Add(sum, g);
+      product = hn::MulAdd(g, normalized(at(px)), product);
+    });
+    const auto share = hn::Set(d, C(1) / C(length));
+    sum = mean ? hn::Mul(hn::SumOfLanes(d, sum), share) : hn::Zero(d);
+    product = hn::Mul(hn::SumOfLanes(d, product), share);
+    map(
+        d, length,
+        [&](auto v, auto g, auto vw)
+            HWY_ATTR { return hn::Mul(scale, hn::NegMulAdd(normalized(v), product, hn::MulSub(g, vw, sum))); },
+        gx + n * length, px, pg, w);
+  }
+};
+
+// to = the sum of `parts` vectors, in order, in to's dtype.
+template <class C>
+void write_sum(const C* partial, int64_t parts, int64_t stride, Tensor& to) {
+  const hn::ScalableTag<C> d;
+  const int64_t n = to.numel();
+  Scratch<C> sum(n);
+  std::copy_n(partial, n, sum.data());
+  for (int64_t i = 1; i < parts; ++i)
+    map(
+        d, n, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, sum.data(), sum.data(), partial + i * stride);
+  visit_floating(to.dtype(), "norm", [&]<class T>(T) {
+    if constexpr (sizeof(T) <= sizeof(C))
+      map(
+          d, n, [](auto v) HWY_ATTR { return v; }, to.mutable_data<T>(), sum.data());
+    else
+      fail<DTypeError>("norm: f64 gradients of weights for rows of a smaller dtype");
+  });
+}
+
+template <class T>
+void forward_as(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& mean, Tensor& rstd, double eps) {
+  using C = Compute<T>;
+  const Weights<C> vw(w, "norm"), vb(b, "norm");
+  const int64_t length = w.numel();
+  const Forward<T> forward{x.data<T>(),
+                           vw.data(),
+                           vb.data(),
+                           y.mutable_data<T>(),
+                           mean.defined() ? mean.mutable_data<C>() : nullptr,
+                           rstd.mutable_data<C>(),
+                           length,
+                           C(eps)};
+  parallel_for(rstd.numel(), row_grain(length), [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) forward.row(n);
+  });
+}
+
+template <class T>
+void backward_as(const Tensor& x, const Tensor& w, const Tensor& mean, const Tensor& rstd, const Tensor& gy, Tensor& gx,
+                 Tensor& gw, Tensor& gb) {
+  using C = Compute<T>;
+  const Weights<C> vw(w, "norm");
+  const int64_t length = w.numel(), rows = rstd.numel();
+  const Backward<T> backward{x.data<T>(),    gy.data<T>(),
+                             vw.data(),      mean.defined() ? mean.data<C>() : nullptr,
+                             rstd.data<C>(), gx.defined() ? gx.mutable_data<T>() : nullptr,
+                             length};
+  const int64_t parts = std::clamp<int64_t>(rows / row_grain(length), 1, threads());
+  Scratch<C> sums_w(gw.defined() ? parts * length : 0), sums_b(gb.defined() ? parts * length : 0);
+  parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      C* part_w = gw.defined() ? sums_w.data() + part * length : nullptr;
+      C* part_b = gb.defined() ? sums_b.data() + part * length : nullptr;
+      if (part_w) std::fill_n(part_w, length, C(0));
+      if (part_b) std::fill_n(part_b, length, C(0));
+      for (int64_t n = rows * part / parts; n < rows * (part + 1) / parts; ++n) backward.row(n, part_w, part_b);
+    }
+  });
+  if (gw.defined()) write_sum(sums_w.data(), parts, length, gw);
+  if (gb.defined()) write_sum(sums_b.data(), parts, length, gb);
+}
+
+void run_norm(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& mean, Tensor& rstd, double eps) {
+  visit_floating(x.dtype(), "norm", [&]<class T>(T) { forward_as<T>(x, w, b, y, mean, rstd, eps); });
+}
+void run_norm_backward(const Tensor& x, const Tensor& w, const Tensor& mean, const Tensor& rstd, const Tensor& gy,
+                       Tensor& gx, Tensor& gw, Tensor& gb) {
+  visit_floating(x.dtype(), "norm", [&]<class T>(T) { backward_as<T>(x, w, mean, rstd, gy, gx, gw, gb); });
+}
+
+}  // namespace
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mora::kernels::cpu {
+namespace {
+
+HWY_EXPORT(run_norm);
+HWY_EXPORT(run_norm_backward);
+
+// Undefined tensors pass.
+void check_rows(const Tensor& x, const Tensor& t, std::string_view op, std::string_view name) {
+  require<ShapeError>(!t.defined() || (t.shape() == x.shape() && t.is_contiguous()),
+                      "{}: {} {} must be contiguous and of x's shape {}", op, name, t.defined() ? t.shape() : Shape(),
+                      x.shape());
+}
+void check_weights(const Tensor& x, const Tensor& t, std::string_view op, std::string_view name) {
+  require<ShapeError>(!t.defined() || (t.shape() == Shape({x.dim(-1)}) && t.is_contiguous()),
+                      "{}: {} {} must be ({}), as x is {}", op, name, t.defined() ? t.shape() : Shape(), x.dim(-1),
+                      x.shape());
+}
+void check_statistics(const Tensor& x, const Tensor& t, std::string_view op, std::string_view name) {
+  require<ShapeError>(t.is_contiguous() && t.numel() * x.dim(-1) == x.numel(), "{}: {} {} for x {}", op, name,
+                      t.shape(), x.shape());
+}
+
+}  // namespace
+
+void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& mean, Tensor& rstd, double eps) {
+  check_rows(x, x, "layer_norm", "x");
+  check_rows(x, y, "layer_norm", "y");
+  check_weights(x, w, "layer_norm", "w");
+  check_weights(x, b, "layer_norm", "b");
+  check_statistics(x, mean, "layer_norm", "mean");
+  check_statistics(x, rstd, "layer_norm", "rstd");
+  HWY_DYNAMIC_DISPATCH(run_norm)(x, w, b, y, mean, rstd, eps);
+}
+
+void layer_norm_backward(const Tensor& x, const Tensor& w, const Tensor& mean, const Tensor& rstd, const Tensor& gy,
+                         Tensor& gx, Tensor& gw, Tensor& gb) {
+  check_rows(x, gy, "layer_norm_backward", "gy");
+  check_rows(x, gx, "layer_norm_backward", "gx");
+  check_weights(x, w, "layer_norm_backward", "w");
+  check_weights(x, gw, "layer_norm_backward", "gw");
+  check_weights(x, gb, "layer_norm_backward", "gb");
+  check_statistics(x, mean, "layer_norm_backward", "mean");
+  check_statistics(x, rstd, "layer_norm_backward", "rstd");
+  HWY_DYNAMIC_DISPATCH(run_norm_backward)(x, w, mean, rstd, gy, gx, gw, gb);
+}
+
+void rms_norm(const Tensor& x, const Tensor& w, Tensor& y, Tensor& rstd, double eps) {
+  check_rows(x, x, "rms_norm", "x");
+  check_rows(x, y, "rms_norm", "y");
+  check_weights(x, w, "rms_norm", "w");
+  check_statistics(x, rstd, "rms_norm", "rstd");
+  Tensor no_mean;
+  HWY_DYNAMIC_DISPATCH(run_norm)(x, w, Tensor(), y, no_mean, rstd, eps);
+}
+
+void rms_norm_backward(const Tensor& x, const Tensor& w, const Tensor& rstd, const Tensor& gy, Tensor& gx, Tensor& gw) {
+  check_rows(x, gy, "rms_norm_backward", "gy");
+  check_rows(x, gx, "rms_norm_backward", "gx");
+  check_weights(x, w, "rms_norm_backward", "w");
+  check_weights(x, gw, "rms_norm_backward", "gw");
+  check_statistics(x, rstd, "rms_norm_backward", "rstd");
+  Tensor no_gradient;
+  HWY_DYNAMIC_DISPATCH(run_norm_backward)(x, w, Tensor(), rstd, gy, gx, gw, no_gradient);
+}
+
+}  // namespace mora::kernels::cpu
+#endif

@@ -1,0 +1,76 @@
+// Rotary position embedding, half-split layout: the pair (x_j, x_{j+D/2}) turned by the angle of its position.
+#include "kernels/attention.h"
+#include "kernels/cpu/elements.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/rotary.cpp"
+#include "kernels/cpu/foreach_target.h"
+
+#include "kernels/cpu/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+// One head: x and y (D), c and s (D/2); `inverse` turns the other way.
+template <class T>
+void rotate(const T* x, const Compute<T>* c, const Compute<T>* s, T* y, int64_t half, bool inverse) {
+  const Tag<T> d;
+  const auto sign = hn::Set(d, inverse ? -1 : 1);
+  const auto turn = [&](auto x1, auto x2, auto cosine, auto sine, auto write) HWY_ATTR {
+    const auto signed_sine = hn::Mul(sign, sine);
+    write(hn::NegMulAdd(x2, signed_sine, hn::Mul(x1, cosine)), y);
+    write(hn::MulAdd(x1, signed_sine, hn::Mul(x2, cosine)), y + half);
+  };
+  int64_t j = 0;
+  for (; j + lanes(d) <= half; j += lanes(d))
+    turn(load(d, x + j), load(d, x + half + j), load(d, c + j), load(d, s + j),
+         [&](auto v, T* to) HWY_ATTR { store(v, d, to + j); });
+  if (const int64_t n = half - j; n > 0)
+    turn(load(d, x + j, n), load(d, x + half + j, n), load(d, c + j, n), load(d, s + j, n),
+         [&](auto v, T* to) HWY_ATTR { store(v, d, to + j, n); });
+}
+
+void run_rotary(const Tensor& x, const int32_t* positions, const Tensor& cos, const Tensor& sin, Tensor& y,
+                bool inverse) {
+  visit_floating(x.dtype(), "rotary", [&]<class T>(T) {
+    const int64_t heads = x.dim(1), dim = x.dim(2), half = dim / 2;
+    const T* from = x.data<T>();
+    T* to = y.mutable_data<T>();
+    const auto* c = cos.data<Compute<T>>();
+    const auto* s = sin.data<Compute<T>>();
+    parallel_for(x.dim(0), row_grain(heads * dim), [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n)
+        for (int64_t h = 0; h < heads; ++h)
+          rotate(from + n * x.strides()[0] + h * x.strides()[1], c + positions[n] * half, s + positions[n] * half,
+                 to + (n * heads + h) * dim, half, inverse);
+    });
+  });
+}
+
+}  // namespace
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mora::kernels::cpu {
+
+HWY_EXPORT(run_rotary);
+
+void rotary(const Tensor& x, const Tensor& positions, const Tensor& cos, const Tensor& sin, Tensor& y, bool inverse) {
+  require<ShapeError>(x.rank() == 3 && x.dim(2) % 2 == 0 && (x.dim(2) == 0 || x.strides()[2] == 1),
+                      "rotary: x {} must be (N, H, D) with an even D of stride 1", x.shape());
+  require<ShapeError>(y.shape() == x.shape() && y.is_contiguous(), "rotary: y {} must be contiguous, of x's {}",
+                      y.shape(), x.shape());
+  require<ShapeError>(positions.shape() == Shape({x.dim(0)}) && positions.is_contiguous(),
+                      "rotary: {} positions for x {}", positions.shape(), x.shape());
+  require<ShapeError>(cos.rank() == 2 && cos.dim(1) == x.dim(2) / 2 && cos.shape() == sin.shape() &&
+                          cos.is_contiguous() && sin.is_contiguous(),
+                      "rotary: cos {} and sin {} must be (positions, {})", cos.shape(), sin.shape(), x.dim(2) / 2);
+  for (int32_t p : positions.values<int32_t>())
+    require<ShapeError>(p >= 0 && p < cos.dim(0), "rotary: position {}, but cos and sin hold {}", p, cos.dim(0));
+  HWY_DYNAMIC_DISPATCH(run_rotary)(x, positions.data<int32_t>(), cos, sin, y, inverse);
+}
+
+}  // namespace mora::kernels::cpu
+#endif

@@ -1,0 +1,295 @@
+// Softmax and what is built on it. A row is read in chunks that stay in the first-level cache: each gives its maximum
+// and its sum of exponentials, and the chunks' pairs are combined in order. Where there are fewer rows than threads,
+// the chunks of a row go to different threads; the result is the same.
+#include "kernels/softmax.h"
+
+#include <limits>
+
+#include "kernels/cpu/elements.h"
+#include "kernels/cpu/scratch.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/softmax.cpp"
+#include "kernels/cpu/foreach_target.h"
+
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/simd_math.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mora::kernels::cpu::HWY_NAMESPACE {
+namespace {
+
+constexpr int64_t chunk_length = 4096;
+int64_t chunks_of(int64_t length) { return std::max<int64_t>(1, (length + chunk_length - 1) / chunk_length); }
+
+// Of a run of numbers: the largest, and Σ exp(x − largest).
+template <class C>
+struct Normalizer {
+  C largest, sum;
+};
+
+// The value of f over the vectors of x, the absent lanes of the last one set to `absent`: result = f(result, vector).
+template <class D, class T, class F>
+HWY_INLINE hn::Vec<D> fold(D d, const T* x, int64_t n, hn::TFromD<D> absent, hn::Vec<D> result, F f) {
+  int64_t i = 0;
+  for (; i + lanes(d) <= n; i += lanes(d)) result = f(result, load(d, x + i));
+  if (i < n) {
+    const auto present = hn::FirstN(d, size_t(n - i));
+    result = f(result, hn::IfThenElse(present, load(d, x + i, n - i), hn::Set(d, absent)));
+  }
+  return result;
+}
+
+template <class T>
+Normalizer<Compute<T>> normalizer_of_chunk(const T* x, int64_t n) {
+  using C = Compute<T>;
+  constexpr C lowest = -std::numeric_limits<C>::infinity();
+  const Tag<T> d;
+  const auto largest_lanes =
+      fold(d, x, n, lowest, hn::Set(d, lowest), [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
+  const C largest = hn::GetLane(hn::MaxOfLanes(d, largest_lanes));
+  const auto base = hn::Set(d, largest == lowest ? C(0) : largest);  // −inf − −inf would be NaN
+  const auto sum =
+      fold(d, x, n, lowest, hn::Zero(d), [&](auto s, auto v) HWY_ATTR { return hn::Add(s, exp(d, hn::Sub(v, base))); });
+  return {largest, hn::GetLane(hn::SumOfLanes(d, sum))};
+}
+
+// The pairs of a row's chunks as one.
+template <class C>
+Normalizer<C> combine(const Normalizer<C>* parts, int64_t n) {
+  const hn::ScalableTag<C> d;
+  Normalizer<C> all = parts[0];
+  for (int64_t i = 1; i < n; ++i) all.largest = std::max(all.largest, parts[i].largest);
+  all.sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const C below = parts[i].largest - all.largest;
+    all.sum += parts[i].largest == all.largest ? parts[i].sum : parts[i].sum * hn::GetLane(exp(d, hn::Set(d, below)));
+  }
+  return all;
+}
+
+template <class C>
+C log_of_sum(const Normalizer<C>& n) {
+  const hn::ScalableTag<C> d;
+  return n.largest + hn::GetLane(log(d, hn::Set(d, n.sum)));
+}
+
+// Calls use(row, normalizer, begin, end) so that each row is covered, by whole rows or by chunks of it.
+template <class T, class F>
+void with_normalizers(const T* x, int64_t rows, int64_t length, F use) {
+  using Part = Normalizer<Compute<T>>;
+  const int64_t chunks = chunks_of(length);
+  const auto part = [&](int64_t row, int64_t chunk) {
+    const int64_t begin = chunk * chunk_length;
+    return normalizer_of_chunk(x + row * length + begin, std::min(chunk_length, length - begin));
+  };
+  if (rows >= threads() || chunks == 1) {
+    parallel_for(rows, row_grain(length), [&](int64_t begin, int64_t end) {
+      Scratch<Part> parts(chunks);
+      for (int64_t row = begin; row < end; ++row) {
+        for (int64_t i = 0; i < chunks; ++i) parts[i] = part(row, i);
+        use(row, combine(parts.data(), chunks), 0, length);
+      }
+    });
+    return;
+  }
+  Scratch<Part> parts(chunks);
+  for (int64_t row = 0; row < rows; ++row) {
+    parallel_for(chunks, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) parts[i] = part(row, i);
+    });
+    const Part whole = combine(parts.data(), chunks);
+    parallel_for(length, element_grain, [&](int64_t begin, int64_t end) { use(row, whole, begin, end); });
+  }
+}
+
+template <class T>
+void softmax_as(const Tensor& x, Tensor& y, bool logarithm) {
+  const T* from = x.data<T>();
+  T* to = y.mutable_data<T>();
+  const int64_t rows = x.dim(0), length = x.dim(1);
+  with_normalizers(from, rows, length, [=](int64_t row, auto normalizer, int64_t begin, int64_t end) {
+    const Tag<T> d;
+    const int64_t at = row * length + begin;
+    const auto shift = hn::Set(d, logarithm ? log_of_sum(normalizer) : normalizer.largest);
+    const auto scale = hn::Set(d, 1 / normalizer.sum);
+    if (logarithm)
+      map(
+          d, end - begin, [&](auto v) HWY_ATTR { return hn::Sub(v, shift); }, to + at, from + at);
+    else
+      map(
+          d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(exp(d, hn::Sub(v, shift)), scale); }, to + at,
+          from + at);
+  });
+}
+
+// Σ a·b over a row; with b null, Σ a.
+template <class T>
+hn::Vec<Tag<T>> sum_of_products(const T* a, const T* b, int64_t n) {
+  const Tag<T> d;
+  auto sum = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes(d) <= n; i += lanes(d))
+    sum = b ? hn::MulAdd(load(d, a + i), load(d, b + i), sum) : hn::Add(sum, load(d, a + i));
+  if (i < n)
+    sum = b ? hn::MulAdd(load(d, a + i, n - i), load(d, b + i, n - i), sum) : hn::Add(sum, load(d, a + i, n - i));
+  return hn::SumOfLanes(d, sum);
+}
+
+template <class T>
+void softmax_backward_as(const Tensor& y, const Tensor& gy, Tensor& gx, bool logarithm) {
+  const T* py = y.data<T>();
+  const T* pg = gy.data<T>();
+  T* to = gx.mutable_data<T>();
+  const int64_t length = y.dim(1);
+  parallel_for(y.dim(0), row_grain(length), [&](int64_t begin, int64_t end) {
+    const Tag<T> d;
+    for (int64_t at = begin * length; at < end * length; at += length) {
+      const auto sum = sum_of_products(pg + at, logarithm ? nullptr : py + at, length);
+      if (logarithm)
+        map(
+            d, length, [&](auto v, auto g) HWY_ATTR { return hn::NegMulAdd(exp(d, v), sum, g); }, to + at, py + at,
+            pg + at);
+      else
+        map(
+            d, length, [&](auto v, auto g) HWY_ATTR { return hn::Mul(v, hn::Sub(g, sum)); }, to + at, py + at, pg + at);
+    }
+  });
+}
+
+template <class T>
+void cross_entropy_as(const Tensor& x, const int32_t* labels, Tensor& loss, Tensor& lse) {
+  using C = Compute<T>;
+  const T* from = x.data<T>();
+  C* loss_out = loss.mutable_data<C>();
+  C* lse_out = lse.mutable_data<C>();
+  const int64_t length = x.dim(1);
+  with_normalizers(from, x.dim(0), length, [=](int64_t row, auto normalizer, int64_t begin, int64_t) {
+    if (begin > 0) return;  // the first chunk's thread writes the row's two numbers
+    lse_out[row] = log_of_sum(normalizer);
+    loss_out[row] = labels[row] < 0 ? C(0) : lse_out[row] - C(from[row * length + labels[row]]);
+  });
+}
+
+template <class T>
+void cross_entropy_backward_as(const Tensor& x, const int32_t* labels, const Tensor& lse, const Tensor& gloss,
+                               Tensor& gx) {
+  using C = Compute<T>;
+  const T* from = x.data<T>();
+  const C* lse_in = lse.data<C>();
+  const C* g = gloss.data<C>();
+  T* to = gx.mutable_data<T>();
+  const int64_t length = x.dim(1);
+  const auto part_of_row = [=](int64_t row, int64_t begin, int64_t end) {
+    const Tag<T> d;
+    const int64_t at = row * length;
+    const int64_t label = labels[row];
+    if (label < 0) {
+      std::fill(to + at + begin, to + at + end, T(C(0)));
+      return;
+    }
+    const bool mine = label >= begin && label < end;
+    const C at_label = mine ? C(from[at + label]) : C(0);  // before gx, which may be x, is written
+    const auto shift = hn::Set(d, lse_in[row]), scale = hn::Set(d, g[row]);
+    map(
+        d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(scale, exp(d, hn::Sub(v, shift))); }, to + at + begin,
+        from + at + begin);
+    if (mine) {
+      const C p = hn::GetLane(exp(d, hn::Set(d, at_label - lse_in[row])));
+      to[at + label] = T(g[row] * (p - 1));
+    }
+  };
+  if (x.dim(0) >= threads()) {
+    parallel_for(x.dim(0), row_grain(length), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) part_of_row(row, 0, length);
+    });
+  } else {
+    for (int64_t row = 0; row < x.dim(0); ++row)
+      parallel_for(length, element_grain, [&](int64_t begin, int64_t end) { part_of_row(row, begin, end); });
+  }
+}
+
+void run_softmax(const Tensor& x, Tensor& y, bool logarithm) {
+  visit_floating(x.dtype(), "softmax", [&]<class T>(T) { softmax_as<T>(x, y, logarithm); });
+}
+void run_softmax_backward(const Tensor& y, const Tensor& gy, Tensor& gx, bool logarithm) {
+  visit_floating(y.dtype(), "softmax", [&]<class T>(T) { softmax_backward_as<T>(y, gy, gx, logarithm); });
+}
+void run_cross_entropy(const Tensor& x, const int32_t* labels, Tensor& loss, Tensor& lse) {
+  visit_floating(x.dtype(), "cross_entropy", [&]<class T>(T) { cross_entropy_as<T>(x, labels, loss, lse); });
+}
+void run_cross_entropy_backward(const Tensor& x, const int32_t* labels, const Tensor& lse, const Tensor& gloss,
+                                Tensor& gx) {
+  visit_floating(x.dtype(), "cross_entropy",
+                 [&]<class T>(T) { cross_entropy_backward_as<T>(x, labels, lse, gloss, gx); });
+}
+
+}  // namespace
+}  // namespace mora::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mora::kernels::cpu {
+namespace {
+
+HWY_EXPORT(run_softmax);
+HWY_EXPORT(run_softmax_backward);
+HWY_EXPORT(run_cross_entropy);
+HWY_EXPORT(run_cross_entropy_backward);
+
+void check_matrix(const Tensor& x, const Tensor& other, std::string_view op) {
+  require<ShapeError>(x.rank() == 2 && x.is_contiguous() && other.is_contiguous() && other.shape() == x.shape(),
+                      "{}: {} and {} must be contiguous (N, V) of one shape", op, x.shape(), other.shape());
+}
+
+// The labels of x's rows. Throws ShapeError on one that names no column.
+const int32_t* check_labels(const Tensor& x, const Tensor& labels) {
+  require<ShapeError>(labels.shape() == Shape({x.dim(0)}) && labels.is_contiguous(),
+                      "cross_entropy: labels {} for scores {}", labels.shape(), x.shape());
+  for (int32_t label : labels.values<int32_t>())
+    require<ShapeError>(label < x.dim(1), "cross_entropy: label {} of {} classes", label, x.dim(1));
+  return labels.data<int32_t>();
+}
+
+}  // namespace
+
+void softmax(const Tensor& x, Tensor& y) {
+  check_matrix(x, y, "softmax");
+  HWY_DYNAMIC_DISPATCH(run_softmax)(x, y, false);
+}
+
+void softmax_backward(const Tensor& y, const Tensor& gy, Tensor& gx) {
+  check_matrix(y, gy, "softmax_backward");
+  check_matrix(y, gx, "softmax_backward");
+  HWY_DYNAMIC_DISPATCH(run_softmax_backward)(y, gy, gx, false);
+}
+
+void log_softmax(const Tensor& x, Tensor& y) {
+  check_matrix(x, y, "log_softmax");
+  HWY_DYNAMIC_DISPATCH(run_softmax)(x, y, true);
+}
+
+void log_softmax_backward(const Tensor& y, const Tensor& gy, Tensor& gx) {
+  check_matrix(y, gy, "log_softmax_backward");
+  check_matrix(y, gx, "log_softmax_backward");
+  HWY_DYNAMIC_DISPATCH(run_softmax_backward)(y, gy, gx, true);
+}
+
+void cross_entropy(const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse) {
+  check_matrix(x, x, "cross_entropy");
+  const int32_t* checked = check_labels(x, labels);
+  require<ShapeError>(loss.numel() == x.dim(0) && lse.numel() == x.dim(0), "cross_entropy: loss {}, lse {} for {}",
+                      loss.shape(), lse.shape(), x.shape());
+  HWY_DYNAMIC_DISPATCH(run_cross_entropy)(x, checked, loss, lse);
+}
+
+void cross_entropy_backward(const Tensor& x, const Tensor& labels, const Tensor& lse, const Tensor& gloss, Tensor& gx) {
+  check_matrix(x, gx, "cross_entropy_backward");
+  const int32_t* checked = check_labels(x, labels);
+  require<ShapeError>(lse.numel() == x.dim(0) && gloss.numel() == x.dim(0),
+                      "cross_entropy_backward: lse {}, gloss {} for {}", lse.shape(), gloss.shape(), x.shape());
+  HWY_DYNAMIC_DISPATCH(run_cross_entropy_backward)(x, checked, lse, gloss, gx);
+}
+
+}  // namespace mora::kernels::cpu
+#endif
