@@ -118,6 +118,17 @@ HWY_INLINE hn::Vec<D> load(D d, const T* p, int64_t n) {
   }
 }
 
+// f64 lanes cut to the precision of f32, the last bit set where something was cut off: what rounds this to 16 bits then
+// rounds as if from f64.
+template <class D>
+HWY_INLINE hn::Vec<D> round_to_odd(D d, hn::Vec<D> v) {
+  const hn::RebindToUnsigned<D> du;
+  constexpr uint64_t below = (uint64_t{1} << 29) - 1;
+  const auto bits = hn::BitCast(du, v);
+  const auto sticky = hn::And(hn::Add(hn::And(bits, hn::Set(du, below)), hn::Set(du, below)), hn::Set(du, below + 1));
+  return hn::BitCast(d, hn::Or(hn::AndNot(hn::Set(du, below), bits), sticky));
+}
+
 template <class D, class T>
 HWY_INLINE void store(hn::Vec<D> v, D d, T* p) {
   using Lane = hn::TFromD<D>;
@@ -125,7 +136,7 @@ HWY_INLINE void store(hn::Vec<D> v, D d, T* p) {
     hn::StoreU(v, d, p);
   } else if constexpr (std::is_same_v<Lane, double>) {
     const hn::Rebind<float, D> df32;
-    store(hn::DemoteTo(df32, v), df32, p);
+    store(hn::DemoteTo(df32, sizeof(T) == 2 ? round_to_odd(d, v) : v), df32, p);
   } else {
     static_assert(sizeof(T) == 2 && std::is_same_v<Lane, float>);
     hn::StoreU(narrow<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p));
@@ -139,7 +150,7 @@ HWY_INLINE void store(hn::Vec<D> v, D d, T* p, int64_t n) {
     store_lanes(v, d, p, n);
   } else if constexpr (std::is_same_v<Lane, double>) {
     const hn::Rebind<float, D> df32;
-    store(hn::DemoteTo(df32, v), df32, p, n);
+    store(hn::DemoteTo(df32, sizeof(T) == 2 ? round_to_odd(d, v) : v), df32, p, n);
   } else {
     static_assert(sizeof(T) == 2 && std::is_same_v<Lane, float>);
     store_lanes(narrow<T>(d, v), hn::Rebind<uint16_t, D>(), reinterpret_cast<uint16_t*>(p), n);
