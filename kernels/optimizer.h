@@ -1,0 +1,40 @@
+// Updates of many parameters in one pass over their memory. All tensors are contiguous, of one dtype a term: f32 or
+// f64.
+#pragma once
+
+#include <span>
+
+#include "kernels/dispatch.h"
+
+namespace mora::kernels {
+
+struct SgdRule {
+  double momentum = 0, dampening = 0;
+  bool nesterov = false;
+};
+struct SgdTerm {
+  Tensor parameter, gradient, buffer;  // buffer: undefined without momentum
+  double lr = 0, weight_decay = 0;
+  bool first = false;  // the buffer holds nothing yet
+};
+// g += wd·w;  buf = μ·buf + (1 − d)·g, the first time buf = g;  g = nesterov ? g + μ·buf : buf;  w −= lr·g
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule);
+
+struct AdamWRule {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+};
+struct AdamWTerm {
+  Tensor parameter, gradient, mean, square, largest;  // largest: of the squares, for amsgrad; else undefined
+  double lr = 0, weight_decay = 0;
+  int64_t step = 1;  // this update's number, from 1
+};
+// w *= 1 − lr·wd;  m += (1 − β₁)(g − m);  v = β₂v + (1 − β₂)g²;  w −= lr/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + eps)
+// Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"; amsgrad (Reddi et al. 2018) takes the largest v.
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule);
+
+// √Σx² over all elements of all tensors, summed in f64 in an order that depends on the shapes alone.
+double global_norm(std::span<const Tensor> tensors);
+// x *= factor.
+void scale_all(std::span<Tensor> tensors, double factor);
+
+}  // namespace mora::kernels

@@ -1,0 +1,102 @@
+#include "optim/optimizer.h"
+
+#include <cstring>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace mora {
+namespace {
+
+void check_parameter(const Parameter& p) {
+  require<DTypeError>(p.value.dtype() == DType::f32 || p.value.dtype() == DType::f64,
+                      "optimizer: parameter '{}' of {}: expected f32 or f64", p.name, name_of(p.value.dtype()));
+  require<ShapeError>(p.value.is_contiguous(), "optimizer: parameter '{}' {} is not contiguous", p.name,
+                      p.value.shape());
+}
+
+}  // namespace
+
+Optimizer::Optimizer(std::vector<Parameter> parameters, std::vector<std::string> moment_names, double weight_decay)
+    : parameters_(std::move(parameters)), moment_names_(std::move(moment_names)), weight_decay_(weight_decay) {
+  std::unordered_set<std::string_view> names;
+  for (const Parameter& p : parameters_) {
+    check_parameter(p);
+    require<ConfigError>(names.insert(p.name).second, "optimizer: two parameters named '{}'", p.name);
+    moments_.push_back(fresh(p));
+  }
+}
+
+Optimizer::Moments Optimizer::fresh(const Parameter& parameter) const {
+  Moments m;
+  for (size_t i = 0; i < moment_names_.size(); ++i)
+    m.tensors.push_back(Tensor::zeros(parameter.value.shape(), parameter.value.dtype()));
+  m.step = Tensor::zeros({1}, DType::i64);
+  return m;
+}
+
+void Optimizer::step(std::span<const Tensor> gradients, double lr) {
+  require<ShapeError>(gradients.size() == parameters_.size(), "optimizer: {} gradients for {} parameters",
+                      gradients.size(), parameters_.size());
+  std::vector<Update> updates;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& p = parameters_[i];
+    if (!gradients[i].defined()) continue;
+    require<ShapeError>(gradients[i].meta() == p.value.meta(), "optimizer: parameter '{}' {} with a gradient {}",
+                        p.name, p.value.shape(), gradients[i].shape());
+    updates.push_back({p, gradients[i], moments_[i], lr * p.lr_scale, p.weight_decay.value_or(weight_decay_),
+                       moments_[i].steps() + 1});
+  }
+  update(updates);
+  for (const Update& u : updates) *u.moments.step.mutable_data<int64_t>() += 1;
+}
+
+std::vector<NamedTensor> Optimizer::state() const {
+  std::vector<NamedTensor> result;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    for (size_t m = 0; m < moment_names_.size(); ++m)
+      result.push_back({parameters_[i].name + "." + moment_names_[m], moments_[i].tensors[m]});
+    result.push_back({parameters_[i].name + ".step", moments_[i].step});
+  }
+  return result;
+}
+
+void Optimizer::load_state(std::span<const NamedTensor> saved) {
+  std::unordered_map<std::string_view, const Tensor*> sources;
+  for (const NamedTensor& s : saved) sources[s.name] = &s.tensor;
+  std::vector<NamedTensor> mine = state();
+  std::unordered_set<std::string_view> names;
+  for (const NamedTensor& m : mine) {  // all checks first: a state is taken whole or not at all
+    const auto found = sources.find(m.name);
+    require<ConfigError>(found != sources.end(), "optimizer state: '{}' is missing", m.name);
+    const Tensor& from = *found->second;
+    require<ConfigError>(from.meta() == m.tensor.meta() && from.is_contiguous(),
+                         "optimizer state: '{}' is {} of {}, expected {} of {}", m.name, from.shape(),
+                         name_of(from.dtype()), m.tensor.shape(), name_of(m.tensor.dtype()));
+    names.insert(m.name);
+  }
+  for (const NamedTensor& s : saved)
+    require<ConfigError>(names.contains(s.name), "optimizer state: '{}' belongs to no parameter", s.name);
+  for (NamedTensor& m : mine)
+    if (m.tensor.numel() > 0) std::memcpy(m.tensor.mutable_raw(), sources[m.name]->raw(), m.tensor.bytes());
+}
+
+void Optimizer::resize(size_t i, Tensor value, const std::function<Tensor(const Tensor&)>& select) {
+  std::vector<Tensor> selected;
+  for (const Tensor& moment : moments_.at(i).tensors) {
+    selected.push_back(select(moment));
+    require<ShapeError>(selected.back().meta() == value.meta() && selected.back().is_contiguous(),
+                        "optimizer: parameter '{}' resized to {} with a moment {}", parameters_[i].name, value.shape(),
+                        selected.back().shape());
+  }
+  parameters_[i].value = std::move(value);
+  check_parameter(parameters_[i]);
+  moments_[i].tensors = std::move(selected);
+}
+
+void Optimizer::restart(size_t i, Tensor value) {
+  parameters_.at(i).value = std::move(value);
+  check_parameter(parameters_[i]);
+  moments_[i] = fresh(parameters_[i]);
+}
+
+}  // namespace mora
