@@ -1,7 +1,5 @@
 #include "loaders/safetensors.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -13,6 +11,7 @@
 #include "loaders/durable_file.h"
 #include "loaders/json.h"
 #include "loaders/quote.h"
+#include "loaders/utf8.h"
 
 namespace mora {
 namespace {
@@ -63,19 +62,6 @@ const FileDType* find_dtype(std::string_view name) {
 size_t rank_of(DType dtype) {
   return static_cast<size_t>(std::ranges::find(kFileDTypes, std::optional(dtype), &FileDType::dtype) -
                              kFileDTypes.begin());
-}
-
-bool is_utf8(std::string_view text) {
-  const auto* at = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  auto left = static_cast<utf8proc_ssize_t>(text.size());
-  while (left > 0) {
-    utf8proc_int32_t code = 0;
-    const auto length = utf8proc_iterate(at, left, &code);
-    if (length <= 0) return false;
-    at += length;
-    left -= length;
-  }
-  return true;
 }
 
 std::string where(const std::filesystem::path& file, const std::string& name) {
@@ -173,7 +159,7 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& file) {
 
 void SafetensorsFile::parse_header(std::string_view text) {
   const std::string file = path().string();
-  require<IoError>(is_utf8(text), "{}: header: not UTF-8", file);
+  require<IoError>(valid_utf8_prefix(text) == text.size(), "{}: header: not UTF-8", file);
   const json header = parse_json(text, file + ": header");
   require<IoError>(header.is_object(), "{}: header: expected an object, got {}", file, header.type_name());
   tensors_.reserve(header.size());
