@@ -17,7 +17,7 @@ struct Parameter {
   std::string name;
   Tensor value;
   double lr_scale = 1;                 // of the step's learning rate: LoRA+'s B, a head of its own
-  std::optional<double> weight_decay;  // 0 for biases and norms
+  std::optional<double> weight_decay{};  // 0 for biases and norms
 };
 
 struct NamedTensor {

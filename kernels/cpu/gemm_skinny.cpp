@@ -29,6 +29,9 @@ constexpr bool many_registers = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
 
 int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
+// How many pieces of work pay for a thread, given the multiply-adds of one.
+int64_t grain_of(int64_t multiply_adds) { return ceil_div(1 << 17, std::max<int64_t>(1, multiply_adds)); }
+
 // Element (i, k) of a tile of the left factor is data[i·row + k·step]. Row: int64_t or a constant.
 template <class Row>
 struct Left {
@@ -144,25 +147,27 @@ void row_products(D d, const Gemm& g, const X* a, const X* b, Y* y) {
     else
       copy_rows(d, b + begin, g.n, g.k, panels.used(p), panels.width(p), to);
   }
-  parallel_for(ceil_div(g.m, tile_rows), 4, [&](int64_t begin_tile, int64_t end_tile) HWY_ATTR {
-    Scratch<float> widened;
-    for (int64_t tile = begin_tile; tile < end_tile; ++tile) {
-      const int64_t first = tile * tile_rows;
-      const int64_t rows = std::min(tile_rows, g.m - first);
-      Left<int64_t> left{nullptr, g.k, 1};
-      if constexpr (std::is_same_v<X, float>) left.data = a + first * g.k;
-      if (!std::is_same_v<X, float> || rows < tile_rows) {
-        if (!widened.data()) widened = Scratch<float>(tile_rows * g.k);
-        map(
-            hn::ScalableTag<float>(), rows * g.k, [](auto v) HWY_ATTR { return v; }, widened.data(), a + first * g.k);
-        std::fill_n(widened.data() + rows * g.k, (tile_rows - rows) * g.k, 0.0f);
-        left.data = widened.data();
-      }
-      for (int64_t p = 0; p < panels.count; ++p)
-        multiply_panel(d, g.k, left, packed.data() + panels.begin(p) * g.k, panels.width(p),
-                       Target<Y>{y + first * g.n + panels.begin(p), g.n, rows, panels.used(p), g.accumulate});
-    }
-  });
+  parallel_for(
+      ceil_div(g.m, tile_rows), grain_of(tile_rows * g.k * g.n), [&](int64_t begin_tile, int64_t end_tile) HWY_ATTR {
+        Scratch<float> widened;
+        for (int64_t tile = begin_tile; tile < end_tile; ++tile) {
+          const int64_t first = tile * tile_rows;
+          const int64_t rows = std::min(tile_rows, g.m - first);
+          Left<int64_t> left{nullptr, g.k, 1};
+          if constexpr (std::is_same_v<X, float>) left.data = a + first * g.k;
+          if (!std::is_same_v<X, float> || rows < tile_rows) {
+            if (!widened.data()) widened = Scratch<float>(tile_rows * g.k);
+            map(
+                hn::ScalableTag<float>(), rows * g.k, [](auto v) HWY_ATTR { return v; }, widened.data(),
+                a + first * g.k);
+            std::fill_n(widened.data() + rows * g.k, (tile_rows - rows) * g.k, 0.0f);
+            left.data = widened.data();
+          }
+          for (int64_t p = 0; p < panels.count; ++p)
+            multiply_panel(d, g.k, left, packed.data() + panels.begin(p) * g.k, panels.width(p),
+                           Target<Y>{y + first * g.n + panels.begin(p), g.n, rows, panels.used(p), g.accumulate});
+        }
+      });
 }
 
 // k long: sum (m, n) = aᵀ·b with m ≤ n, a (k, m), b (k, n); y is sum or its transpose.
@@ -185,17 +190,18 @@ class OuterProducts {
 
   void write(Y* y, bool transposed, bool accumulate) {
     pack_a();
-    parallel_for(splits_ * panels_.count, 1, [&](int64_t begin, int64_t end) HWY_ATTR {
-      const Scratch<float> block(depth_block * 2 * panels_.vector);
-      for (int64_t i = begin; i < end;) {  // the run of panels of one split
-        const int64_t split = i / panels_.count;
-        const int64_t first = i - split * panels_.count;
-        const int64_t last = std::min(panels_.count, first + end - i);
-        add_up(split, first, last, block.data());
-        for (int64_t p = first; p < last && splits_ == 1; ++p) emit(p, y, transposed, accumulate);
-        i += last - first;
-      }
-    });
+    parallel_for(splits_ * panels_.count, grain_of(m_ * n_ * k_ / (splits_ * panels_.count)),
+                 [&](int64_t begin, int64_t end) HWY_ATTR {
+                   const Scratch<float> block(depth_block * 2 * panels_.vector);
+                   for (int64_t i = begin; i < end;) {  // the run of panels of one split
+                     const int64_t split = i / panels_.count;
+                     const int64_t first = i - split * panels_.count;
+                     const int64_t last = std::min(panels_.count, first + end - i);
+                     add_up(split, first, last, block.data());
+                     for (int64_t p = first; p < last && splits_ == 1; ++p) emit(p, y, transposed, accumulate);
+                     i += last - first;
+                   }
+                 });
     if (splits_ > 1)
       parallel_for(panels_.count, 8, [&](int64_t begin, int64_t end) HWY_ATTR {
         for (int64_t p = begin; p < end; ++p) emit(p, y, transposed, accumulate);

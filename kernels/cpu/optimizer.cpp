@@ -172,7 +172,10 @@ HWY_EXPORT(scale_target);
 template <class Terms, class NumelOf, class F>
 void for_pieces(const Terms& terms, NumelOf numel_of, F f) {
   const std::vector<Piece> pieces = pieces_of(terms, numel_of);
-  parallel_for(int64_t(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+  int64_t elements = 1;
+  for (const Piece& piece : pieces) elements += piece.end - piece.begin;
+  const int64_t grain = element_grain * int64_t(pieces.size()) / elements + 1;  // small tensors make small pieces
+  parallel_for(int64_t(pieces.size()), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) f(size_t(i), pieces[size_t(i)]);
   });
 }
