@@ -37,6 +37,7 @@ class Cursor {
  public:
   explicit Cursor(const MappedFile& file) : file_(file) {}
 
+  std::string place(std::string_view what) const { return fmt::format("{}: {}", file_.path().string(), what); }
   size_t offset() const { return at_; }
   size_t left() const { return file_.size() - at_; }
 
@@ -71,45 +72,45 @@ class Cursor {
   size_t at_ = 0;
 };
 
-GgufValueType read_type(Cursor& cursor, const std::string& place) {
-  const auto type = cursor.read<uint32_t>(place);
-  require<IoError>(type < kValueBytes.size(), "{}: value type {} is none of the format's", place, type);
+GgufValueType read_type(Cursor& cursor, const std::string& what) {
+  const auto type = cursor.read<uint32_t>(what);
+  require<IoError>(type < kValueBytes.size(), "{}: value type {} is none of the format's", cursor.place(what), type);
   return static_cast<GgufValueType>(type);
 }
 
-GgufValue read_value(Cursor& cursor, const std::string& place) {
+GgufValue read_value(Cursor& cursor, const std::string& what) {
   GgufValue value;
-  value.type = read_type(cursor, place);
+  value.type = read_type(cursor, what);
   if (value.type == GgufValueType::array) {
     value.is_array = true;
-    value.type = read_type(cursor, place);
-    require<IoError>(value.type != GgufValueType::array, "{}: arrays of arrays are not supported", place);
+    value.type = read_type(cursor, what);
+    require<IoError>(value.type != GgufValueType::array, "{}: arrays of arrays are not supported", cursor.place(what));
     const bool strings = value.type == GgufValueType::string;
-    value.count = cursor.count(strings ? 8 : bytes_of(value.type), place);
+    value.count = cursor.count(strings ? 8 : bytes_of(value.type), what);
   }
   if (value.type == GgufValueType::string) {
-    value.data = cursor.take(0, place);
-    for (uint64_t i = 0; i < value.count; ++i) cursor.string(place);
+    value.data = cursor.take(0, what);
+    for (uint64_t i = 0; i < value.count; ++i) cursor.string(what);
   } else {
-    value.data = cursor.take(value.count * bytes_of(value.type), place);  // no overflow: the count fits the file
+    value.data = cursor.take(value.count * bytes_of(value.type), what);  // no overflow: the count fits the file
   }
   return value;
 }
 
-GgufTensor read_tensor(Cursor& cursor, const std::string& file) {
+GgufTensor read_tensor(Cursor& cursor) {
   GgufTensor t;
   t.name = cursor.string("a tensor's name");
-  const std::string place = fmt::format("{}: tensor {}", file, quote(t.name));
-  const auto rank = cursor.read<uint32_t>(place);
+  const std::string what = "tensor " + quote(t.name), place = cursor.place(what);
+  const auto rank = cursor.read<uint32_t>(what);
   require<IoError>(rank >= 1 && rank <= kMaxDims, "{}: {} dimensions, expected 1 to {}", place, rank, kMaxDims);
   uint64_t count = 1;
   for (uint32_t i = 0; i < rank; ++i) {
-    const auto dim = cursor.read<uint64_t>(place);
+    const auto dim = cursor.read<uint64_t>(what);
     require<IoError>(dim >= 1 && dim <= static_cast<uint64_t>(INT64_MAX) && !__builtin_mul_overflow(count, dim, &count),
                      "{}: dimension {} of {} is out of range", place, i, dim);
     t.shape.insert(t.shape.begin(), static_cast<int64_t>(dim));
   }
-  const auto type = cursor.read<uint32_t>(place);
+  const auto type = cursor.read<uint32_t>(what);
   const GgmlFormat* format = find_ggml_format(type);
   require<IoError>(format != nullptr,
                    "{}: type {} is not supported; supported are F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K",
@@ -119,7 +120,7 @@ GgufTensor read_tensor(Cursor& cursor, const std::string& file) {
                    format->name, format->block);
   const bool fits = !__builtin_mul_overflow(count / static_cast<uint64_t>(format->block), format->bytes, &t.bytes);
   require<IoError>(fits, "{}: its size overflows 64 bits", place);
-  t.offset = cursor.read<uint64_t>(place);
+  t.offset = cursor.read<uint64_t>(what);
   return t;
 }
 
@@ -157,11 +158,11 @@ void GgufFile::parse() {
   const auto pair_count = cursor.count(kMinPair, "the number of metadata pairs");
   for (uint64_t i = 0; i < pair_count; ++i) {
     const std::string key(cursor.string("a metadata key"));
-    const GgufValue read = read_value(cursor, place(quote(key)));
+    const GgufValue read = read_value(cursor, quote(key));
     require<IoError>(values_.emplace(key, read).second, "{}: is there twice", place(quote(key)));
   }
   cursor.check_count(tensor_count, kMinTensor, "the tensor count");
-  for (uint64_t i = 0; i < tensor_count; ++i) tensors_.push_back(read_tensor(cursor, path().string()));
+  for (uint64_t i = 0; i < tensor_count; ++i) tensors_.push_back(read_tensor(cursor));
 
   const auto alignment = static_cast<uint64_t>(integer("general.alignment", 32));
   require<IoError>(std::has_single_bit(alignment) && alignment <= kMaxAlignment,
