@@ -160,9 +160,13 @@ std::string config_reference() {
       "`key.sub=value`, the value in "
       "YAML.\nThis page is printed by `mora config-reference`.\n\n| key | type | default | meaning "
       "|\n|---|---|---|---|\n";
-  const auto cell = [](std::string words) {
-    for (size_t at = 0; (at = words.find('|', at)) != std::string::npos; at += 2) words.insert(at, "\\");
-    return words;
+  const auto cell = [](const std::string& words) {
+    std::string escaped;
+    for (char c : words) {
+      if (c == '|') escaped += '\\';
+      escaped += c;
+    }
+    return escaped;
   };
   for (const OptionDoc& option : config_options())
     text += fmt::format("| `{}` | {} | `{}` | {} |\n", option.path, cell(option.type), option.fallback,

@@ -14,7 +14,7 @@ std::string shown(const YamlNode& node) {
     case YamlNode::Kind::map: return "a mapping";
     case YamlNode::Kind::text: break;
   }
-  const std::string text = "'" + shown(node.text) + "'";
+  const std::string text = fmt::format("'{}'", shown(node.text));
   if (node.quoted) return text + " in quotes, which is a text";
   if (node.text.size() > 1 && node.text[0] == '0' && std::isdigit(static_cast<unsigned char>(node.text[1])))
     return text + " (a leading zero: octal to some readers, so write it without)";
@@ -35,7 +35,7 @@ void Reading::refuse_unknown(const YamlEntry& entry, const std::string& path,
     if (!nearest.empty()) nearest = path + nearest;
   }
   for (size_t i = 0; nearest.empty() && i < paths.size(); ++i)  // the right key in the wrong section
-    if (paths[i].ends_with("." + entry.key)) nearest = paths[i];
+    if (paths[i].ends_with(fmt::format(".{}", entry.key))) nearest = paths[i];
 
   const std::string problem = fmt::format("{}: unknown key '{}'", entry.where, shown(wanted));
   require<ConfigError>(!nearest.empty(), "{}; known here: {}", problem, fmt::join(siblings, ", "));
@@ -57,8 +57,8 @@ Check<std::string> one_of(std::initializer_list<std::string_view> choices) {
 void refuse_value(const YamlNode& node, const std::string& path, const std::string& type,
                   const std::vector<std::string>& choices) {
   const std::string nearest = node.kind == YamlNode::Kind::text ? nearest_name(node.text, choices) : "";
-  fail<ConfigError>("{}: {}expected {}, got {}{}", node.where, path.empty() ? "" : path + ": ", type, shown(node),
-                    nearest.empty() ? "" : "; did you mean '" + nearest + "'?");
+  fail<ConfigError>("{}: {}expected {}, got {}{}", node.where, path.empty() ? "" : fmt::format("{}: ", path), type,
+                    shown(node), nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest));
 }
 
 void refuse_both(const YamlNode& node, const std::string& one, const std::string& other) {

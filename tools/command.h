@@ -1,0 +1,37 @@
+// What all sub-commands share. A sub-command is one file with one function add_NAME, listed in main.cpp: it declares
+// its options and says what to run.
+//
+//   data goes to stdout, progress and notes to stderr; exit codes: 0 done, 1 failed (one line "error: …"), 2 wrong
+//   usage, 130 and 143 after SIGINT and SIGTERM
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace mora {
+
+// The options every sub-command has, and the one that was chosen.
+struct Session {
+  bool json = false;
+  bool quiet = false;
+  int threads = 0;  // 0: as many as the machine has
+  std::string device = "cpu";
+  std::function<void()> run;
+
+  // With --json, the last line of stdout.
+  void print_result(const nlohmann::ordered_json& result) const;
+  void note(const std::string& line) const;  // to stderr, unless --quiet
+};
+
+// A sub-command with the common options; `run` is called after the whole command line has been read.
+CLI::App* add_command(CLI::App& program, Session& session, const std::string& name, const std::string& summary,
+                      std::function<void()> run);
+
+void add_tokenize(CLI::App& program, Session& session);
+void add_inspect(CLI::App& program, Session& session);
+void add_doctor(CLI::App& program, Session& session);
+void add_config_reference(CLI::App& program, Session& session);
+
+}  // namespace mora

@@ -1,0 +1,148 @@
+// The `mora` command: reads the command line, runs one sub-command, turns what goes wrong into one line and an exit
+// code.
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <new>
+#include <nlohmann/json.hpp>
+
+#include "engine/device.h"
+#include "engine/error.h"
+#include "engine/parallel.h"
+#include "loaders/nearest.h"
+#include "tools/command.h"
+
+namespace mora {
+namespace {
+
+constexpr int kFailed = 1, kWrongUsage = 2;
+
+struct WrongUsage : Error {
+  using Error::Error;
+};
+
+// The sub-command that was named, or the program itself.
+const CLI::App& chosen(const CLI::App& program) {
+  const auto commands = program.get_subcommands();
+  return commands.empty() ? program : *commands.front();
+}
+
+std::string usage(const CLI::App& program) {
+  const CLI::App& command = chosen(program);
+  if (&command == &program) return "usage: mora COMMAND [options]; `mora --help` lists the commands";
+  std::string line = "usage: mora " + command.get_name();
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_positional())
+      line += " " + option->get_name(true);
+    else if (option->get_required())
+      line += " " + option->get_name() + " " + option->get_type_name();
+  }
+  return line + " [options]; `mora " + command.get_name() + " --help` lists them";
+}
+
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& known) {
+  const std::string nearest = nearest_name(word, known);
+  return nearest.empty() ? "" : "; did you mean '" + nearest + "'?";
+}
+
+// Words that no option or sub-command took.
+void refuse_extras(const CLI::App& program) {
+  const CLI::App& command = chosen(program);
+  for (const std::string& word : program.remaining(true)) {
+    std::vector<std::string> known;
+    if (word.starts_with("-")) {
+      for (const CLI::Option* option : command.get_options())
+        for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+      fail<WrongUsage>("unknown option '{}'{}", word, did_you_mean(word, known));
+    }
+    if (&command != &program) fail<WrongUsage>("unexpected argument '{}'", word);
+    for (const CLI::App* sub : program.get_subcommands([](const CLI::App*) { return true; }))
+      known.push_back(sub->get_name());
+    fail<WrongUsage>("unknown command '{}'{}", word, did_you_mean(word, known));
+  }
+}
+
+void start(const Session& session) {
+  if (session.threads > 0) set_threads(session.threads);
+  require<DeviceError>(parse_device(session.device).kind == DeviceKind::cpu,
+                       "--device {}: this build has no CUDA; use --device cpu", session.device);
+}
+
+// Until a command installs its own: the exit code of a shell's child that a signal ended.
+void exit_on_signals() {
+  for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int number) { _exit(128 + number); });
+}
+
+int report(const std::string& message, int code) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "error: %s\n", message.c_str());
+  return code;
+}
+
+int run(int argc, char** argv) {
+  CLI::App program("MoRA fine-tunes pre-trained transformers: one binary, no Python.", "mora");
+  Session session;
+  program.set_version_flag("--version", "mora " MORA_VERSION, "print the version");
+  program.require_subcommand(0, 1);
+  program.allow_extras();
+  for (const auto add : {add_tokenize, add_inspect, add_doctor, add_config_reference}) add(program, session);
+
+  try {
+    try {
+      program.parse(argc, argv);
+    } catch (const CLI::Success& help) {  // --help, --version
+      return program.exit(help);
+    } catch (const CLI::ParseError& error) {
+      refuse_extras(program);  // a misspelt option is the likelier cause than the one that is missing
+      throw WrongUsage(error.what());
+    }
+    refuse_extras(program);
+    require<WrongUsage>(static_cast<bool>(session.run), "no command given");
+  } catch (const WrongUsage& error) {
+    report(error.what(), kWrongUsage);
+    std::fprintf(stderr, "%s\n", usage(program).c_str());
+    return kWrongUsage;
+  }
+  start(session);
+  session.run();
+  require<IoError>(std::fflush(stdout) == 0 && std::ferror(stdout) == 0, "standard output: cannot be written");
+  return 0;
+}
+
+}  // namespace
+
+void Session::print_result(const nlohmann::ordered_json& result) const {
+  if (json) std::printf("%s\n", result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+}
+
+void Session::note(const std::string& line) const {
+  if (!quiet) std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+CLI::App* add_command(CLI::App& program, Session& session, const std::string& name, const std::string& summary,
+                      std::function<void()> run) {
+  CLI::App* command = program.add_subcommand(name, summary);
+  command->add_flag("--json", session.json, "end stdout with one line: the result as a JSON object");
+  command->add_flag("--quiet", session.quiet, "no progress and no notes");
+  command->add_option("--threads", session.threads, "threads to use (default: all of the machine's)")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  command->add_option("--device", session.device, "cpu, cuda or cuda:1 (default: cpu)")->type_name("DEVICE");
+  command->allow_extras();
+  command->callback([&session, run = std::move(run)] { session.run = run; });
+  return command;
+}
+
+}  // namespace mora
+
+int main(int argc, char** argv) {
+  mora::exit_on_signals();
+  try {
+    return mora::run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return mora::report("out of memory", mora::kFailed);
+  } catch (const std::exception& error) {
+    return mora::report(error.what(), mora::kFailed);
+  }
+}
