@@ -25,7 +25,7 @@ template <class T>
 class Forward {
  public:
   Forward(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& y, T* lse)
-      : plan_(plan), q_(q), k_(k), v_(v), y_(y), lse_(lse), dim_(plan.dim) {
+      : plan_(plan), q_(q, plan.group), k_(k), v_(v), y_(y), lse_(lse), dim_(plan.dim) {
     const int64_t keys = std::min(block_keys, plan.longest);
     const int64_t row_stride = padded_stride<T>(dim_);
     const int64_t key_stride = padded_stride<T>((padded<T>(keys) + 3) / 4 * 4);
@@ -78,8 +78,9 @@ class Forward {
   }
 
   void read_queries(const AttentionPiece& piece) {
-    for (int64_t row = piece.rows.begin; row < piece.rows.end; ++row)
-      read_row(q_, token(row), head(row), dim_, T(plan_.shape.scale), queries_.row(row - piece.rows.begin));
+    for_each_row(piece, [&](int64_t i, int64_t token, int64_t head) {
+      read_row(q_, token, head, dim_, T(plan_.shape.scale), queries_.row(i));
+    });
   }
 
   // One block of keys: scores, the softmax that runs along them, and the output's share.
@@ -97,8 +98,7 @@ class Forward {
     });
   }
 
-  // Hides the scores that share a vector with visible ones; then maximum_ becomes the new one, and correction_ =
-  // exp(old − new).
+  // maximum_ becomes the new one, correction_ = exp(old − new).
   void update_maxima(int64_t m) {
     const hn::ScalableTag<T> d;
     constexpr T hidden = -std::numeric_limits<T>::infinity();
@@ -106,19 +106,16 @@ class Forward {
     std::copy_n(maximum_, block_rows, next);
     for (int64_t i = 0; i < m; ++i) {
       const int64_t begin = ranges_.begin[i], end = ranges_.end[i];
-      if (begin >= end) continue;
-      T* s = scores_.row(i);
-      std::fill(s + begin / lanes(d) * lanes(d), s + begin, hidden);
-      std::fill(s + end, s + padded<T>(end), hidden);
+      const T* s = scores_.row(i);
       auto largest = hn::Set(d, next[i]);
       for (int64_t j = begin / lanes(d) * lanes(d); j < end; j += lanes(d))
-        largest = hn::Max(largest, hn::Load(d, s + j));
+        largest = hn::Max(largest, within(d, hn::Load(d, s + j), j, begin, end, hidden));
       next[i] = hn::GetLane(hn::MaxOfLanes(d, largest));
     }
     for (int64_t i = 0; i < m; i += lanes(d)) {
       const auto now = hn::Load(d, next + i);
       const auto base = hn::IfThenZeroElse(hn::Eq(now, hn::Set(d, hidden)), now);  // −inf − −inf would be NaN
-      hn::Store(exp(d, hn::Sub(hn::Load(d, maximum_ + i), base)), d, correction_ + i);
+      hn::Store(exp_nonpositive(d, hn::Sub(hn::Load(d, maximum_ + i), base)), d, correction_ + i);
       hn::Store(base, d, base_ + i);
       hn::Store(now, d, maximum_ + i);
     }
@@ -127,24 +124,24 @@ class Forward {
   // Row i of the scores becomes p, zero where hidden; sum and output are brought to the new maximum.
   void exponentiate(int64_t i, int64_t columns) {
     const hn::ScalableTag<T> d;
-    const bool blind = ranges_.begin[i] >= ranges_.end[i];
-    const int64_t begin = blind ? columns : ranges_.begin[i] / lanes(d) * lanes(d);
-    const int64_t end = blind ? columns : padded<T>(ranges_.end[i]);
+    const int64_t begin = ranges_.begin[i], end = ranges_.end[i];
+    const int64_t first = begin / lanes(d) * lanes(d);
     T* p = scores_.row(i);
-    std::fill(p, p + begin, T(0));
-    std::fill(p + end, p + columns, T(0));
+    std::fill(p, p + first, T(0));
     const auto base = hn::Set(d, base_[i]);
     auto sum = hn::Zero(d);
-    for (int64_t j = begin; j < end; j += lanes(d)) {
-      const auto v = exp(d, hn::Sub(hn::Load(d, p + j), base));
+    int64_t j = first;
+    for (; j < end; j += lanes(d)) {
+      const auto v = within(d, exp_nonpositive(d, hn::Sub(hn::Load(d, p + j), base)), j, begin, end, T(0));
       sum = hn::Add(sum, v);
       hn::Store(v, d, p + j);
     }
+    std::fill(p + j, p + std::max(j, columns), T(0));
     sum_[i] = sum_[i] * correction_[i] + hn::GetLane(hn::SumOfLanes(d, sum));
     if (correction_[i] == T(1)) return;
     const auto correction = hn::Set(d, correction_[i]);
     T* o = output_.row(i);
-    for (int64_t j = 0; j < dim_; j += lanes(d)) hn::Store(hn::Mul(correction, hn::Load(d, o + j)), d, o + j);
+    for (j = 0; j < dim_; j += lanes(d)) hn::Store(hn::Mul(correction, hn::Load(d, o + j)), d, o + j);
   }
 
   void write(const AttentionPiece& piece) {
@@ -156,15 +153,19 @@ class Forward {
       const auto log_sum = log(d, hn::IfThenElse(none, hn::Set(d, T(1)), sum));
       hn::Store(hn::Add(hn::Load(d, maximum_ + i), log_sum), d, lse + i);
     }
-    for (int64_t row = piece.rows.begin; row < piece.rows.end; ++row) {
-      const int64_t i = row - piece.rows.begin;
-      write_row(output_.row(i), dim_, sum_[i] > T(0) ? T(1) / sum_[i] : sum_[i], y_, token(row), head(row));
-      lse_[token(row) * plan_.heads + head(row)] = lse[i];
-    }
+    for_each_row(piece, [&](int64_t i, int64_t token, int64_t head) {
+      write_row(output_.row(i), dim_, sum_[i] > T(0) ? T(1) / sum_[i] : sum_[i], y_, token, head);
+      lse_[token * plan_.heads + head] = lse[i];
+    });
   }
 
-  int64_t token(int64_t row) const { return plan_.q_offsets[sequence_] + row / plan_.group; }
-  int64_t head(int64_t row) const { return kv_head_ * plan_.group + row % plan_.group; }
+  // Calls f(i, token, head) for the i-th row of the piece, in the numbering of q.
+  template <class F>
+  void for_each_row(const AttentionPiece& piece, F f) const {
+    plan_.for_each_row(piece.rows, [&](int64_t i, int64_t query, int64_t head) {
+      f(i, plan_.q_offsets[piece.sequence] + query, piece.kv_head * plan_.group + head);
+    });
+  }
 
   const AttentionPlan& plan_;
   HeadRows q_, k_, v_, y_;

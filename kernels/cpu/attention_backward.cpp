@@ -59,8 +59,9 @@ class Backward {
       }
       write_keys(block, share);
     }
-    for (int64_t i = 0; i < piece.rows.size(); ++i)
-      write_row(gq_.row(i), dim_, T(plan_.shape.scale), t_.gq, token(i), head(i));
+    for_each_row([&](int64_t i, int64_t token, int64_t head) {
+      write_row(gq_.row(i), dim_, T(plan_.shape.scale), t_.gq, token, head);
+    });
   }
 
  private:
@@ -71,25 +72,28 @@ class Backward {
   void fill_rows(Block<T> block, int64_t rows) const {
     for (int64_t i = 0; i < rows; ++i) std::fill_n(block.row(i), padded<T>(dim_), T(0));
   }
-  int64_t row(int64_t i) const { return piece_->rows.begin + i; }
-  int64_t token(int64_t i) const { return plan_.q_offsets[piece_->sequence] + row(i) / plan_.group; }
-  int64_t head(int64_t i) const { return piece_->kv_head * plan_.group + row(i) % plan_.group; }
+  // Calls f(i, token, head) for the i-th row of the piece, in the numbering of q.
+  template <class F>
+  void for_each_row(F f) const {
+    plan_.for_each_row(piece_->rows, [&](int64_t i, int64_t query, int64_t head) {
+      f(i, plan_.q_offsets[piece_->sequence] + query, piece_->kv_head * plan_.group + head);
+    });
+  }
 
   void read_rows() {
     const hn::ScalableTag<T> d;
-    const int64_t rows = piece_->rows.size();
-    fill_rows(gq_, rows);
-    for (int64_t i = 0; i < rows; ++i) {
-      read_row(t_.q, token(i), head(i), dim_, T(plan_.shape.scale), queries_.row(i));
-      read_row(t_.gy, token(i), head(i), dim_, T(1), gy_.row(i));
-      read_row(t_.y, token(i), head(i), dim_, T(1), buffer_.data);
+    fill_rows(gq_, piece_->rows.size());
+    for_each_row([&](int64_t i, int64_t token, int64_t head) HWY_ATTR {
+      read_row(t_.q, token, head, dim_, T(plan_.shape.scale), queries_.row(i));
+      read_row(t_.gy, token, head, dim_, T(1), gy_.row(i));
+      read_row(t_.y, token, head, dim_, T(1), buffer_.data);
       auto delta = hn::Zero(d);
       for (int64_t j = 0; j < dim_; j += lanes(d))
         delta = hn::MulAdd(hn::Load(d, buffer_.data + j), hn::Load(d, gy_.row(i) + j), delta);
       delta_[i] = hn::GetLane(hn::SumOfLanes(d, delta));
-      const T lse = static_cast<const T*>(t_.lse)[token(i) * plan_.heads + head(i)];
+      const T lse = static_cast<const T*>(t_.lse)[token * plan_.heads + head];
       lse_[i] = lse == -std::numeric_limits<T>::infinity() ? T(0) : lse;  // −inf − −inf would be NaN
-    }
+    });
   }
 
   void read_keys(Range block) {
@@ -104,7 +108,7 @@ class Backward {
   // The scores of some of the piece's rows against one block of keys, and what they add to the three gradients.
   void add_rows(Range rows, Range block) {
     const int64_t m = rows.size();
-    ranges_.set(plan_, piece_->sequence, {row(rows.begin), row(rows.end)}, block);
+    ranges_.set(plan_, piece_->sequence, {piece_->rows.begin + rows.begin, piece_->rows.begin + rows.end}, block);
     if (ranges_.of({0, m}).empty()) return;
     const Block<T> q{queries_.row(rows.begin), queries_.stride}, gy{gy_.row(rows.begin), gy_.stride};
     const auto seen_columns = [&](Range tile) { return Extent{.columns = ranges_.of(tile), .depth = {0, dim_}}; };
@@ -127,14 +131,17 @@ class Backward {
     T* p = p_.row(i);
     T* gs = gs_.row(i);
     const auto v_lse = hn::Set(d, lse), v_delta = hn::Set(d, delta);
-    for (int64_t j = begin / lanes(d) * lanes(d); j < end; j += lanes(d)) {
-      const auto v = exp(d, hn::Sub(hn::Load(d, p + j), v_lse));
-      hn::Store(v, d, p + j);
-      hn::Store(hn::Mul(v, hn::Sub(hn::Load(d, gs + j), v_delta)), d, gs + j);
+    const int64_t first = begin / lanes(d) * lanes(d);
+    int64_t j = first;
+    for (; j < end; j += lanes(d)) {
+      const auto v = exp_nonpositive(d, hn::Sub(hn::Load(d, p + j), v_lse));
+      const auto gv = hn::Mul(v, hn::Sub(hn::Load(d, gs + j), v_delta));
+      hn::Store(within(d, v, j, begin, end, T(0)), d, p + j);
+      hn::Store(within(d, gv, j, begin, end, T(0)), d, gs + j);
     }
     for (T* hidden : {p, gs}) {
-      std::fill(hidden, hidden + begin, T(0));
-      std::fill(hidden + end, hidden + keys, T(0));
+      std::fill(hidden, hidden + first, T(0));
+      std::fill(hidden + j, hidden + std::max(j, keys), T(0));
     }
   }
 

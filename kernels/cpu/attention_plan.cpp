@@ -74,8 +74,16 @@ AttentionGradient plan_attention_gradient(const AttentionPlan& plan, const Tenso
     require<DTypeError>(t->dtype() == q.dtype(), "attention: a gradient of {} for q of {}", name_of(t->dtype()),
                         name_of(q.dtype()));
   for (Tensor* t : {&gq, &gk, &gv}) t->mutable_raw();
-  return {plan,         HeadRows(q),  HeadRows(k),  HeadRows(v),  HeadRows(y),
-          HeadRows(gy), HeadRows(gq), HeadRows(gk), HeadRows(gv), lse.raw()};
+  return {plan,
+          HeadRows(q, plan.group),
+          HeadRows(k),
+          HeadRows(v),
+          HeadRows(y, plan.group),
+          HeadRows(gy, plan.group),
+          HeadRows(gq),
+          HeadRows(gk),
+          HeadRows(gv),
+          lse.raw()};
 }
 
 std::vector<AttentionPiece> cut_rows(const AttentionPlan& plan, int64_t rows_per_piece) {
@@ -85,7 +93,8 @@ std::vector<AttentionPiece> cut_rows(const AttentionPlan& plan, int64_t rows_per
     for (int64_t g = 0; g < plan.kv_heads; ++g) {
       for (int64_t begin = 0; begin < rows; begin += rows_per_piece) {
         AttentionPiece piece{b, g, {begin, std::min(rows, begin + rows_per_piece)}, constant_cost};
-        for (int64_t row = piece.rows.begin; row < piece.rows.end; ++row) piece.cost += plan.visible(b, row).size();
+        plan.for_each_row(piece.rows,
+                          [&](int64_t, int64_t query, int64_t) { piece.cost += plan.visible_to(b, query).size(); });
         pieces.push_back(piece);
       }
     }

@@ -22,11 +22,13 @@ struct Range {
 
 // A tensor (N, heads, D) of any floating dtype as rows of D elements.
 struct HeadRows {
-  explicit HeadRows(const Tensor& t)
+  // `heads_apart`: how far off the head is whose row is wanted next after a whole head was read.
+  explicit HeadRows(const Tensor& t, int64_t heads_apart = 1)
       : data(static_cast<const std::byte*>(t.raw())),
         dtype(t.dtype()),
         token_stride(t.strides()[0]),
-        head_stride(t.strides()[1]) {}
+        head_stride(t.strides()[1]),
+        next(heads_apart * head_stride) {}
   template <class S>
   const S* row(int64_t token, int64_t head) const {
     return reinterpret_cast<const S*>(data) + token * token_stride + head * head_stride;
@@ -35,6 +37,7 @@ struct HeadRows {
   const std::byte* data;
   DType dtype;
   int64_t token_stride, head_stride;
+  int64_t next;  // elements from a row to the one to prefetch
 };
 
 struct AttentionPlan {
@@ -51,15 +54,27 @@ struct AttentionPlan {
   int64_t queries(int64_t b) const { return q_offsets[b + 1] - q_offsets[b]; }
   int64_t keys(int64_t b) const { return kv_offsets[b + 1] - kv_offsets[b]; }
   int64_t rows(int64_t b) const { return queries(b) * group; }
-  // The keys that a row of sequence b sees. Both ends never fall from one row to the next.
-  Range visible(int64_t b, int64_t row) const {
+  // The keys that a query of sequence b sees. Both ends never fall from one query to the next.
+  Range visible_to(int64_t b, int64_t query) const {
     if (!shape.causal) return {0, keys(b)};
-    const int64_t end = row / group + keys(b) - queries(b) + 1;
+    const int64_t end = query + keys(b) - queries(b) + 1;
     return {shape.window > 0 ? std::max<int64_t>(0, end - shape.window) : 0, std::max<int64_t>(0, end)};
   }
   // The keys that at least one of the given rows sees; rows not empty.
   Range visible(int64_t b, Range rows_of_b) const {
-    return {visible(b, rows_of_b.begin).begin, visible(b, rows_of_b.end - 1).end};
+    return {visible_to(b, rows_of_b.begin / group).begin, visible_to(b, (rows_of_b.end - 1) / group).end};
+  }
+  // Calls f(i, query, head within the group) for the i-th of the given rows.
+  template <class F>
+  void for_each_row(Range rows_of_b, F f) const {
+    int64_t query = rows_of_b.begin / group, head = rows_of_b.begin % group;
+    for (int64_t i = 0; i < rows_of_b.size(); ++i) {
+      f(i, query, head);
+      if (++head == group) {
+        head = 0;
+        ++query;
+      }
+    }
   }
 };
 

@@ -7,6 +7,8 @@
 #define MORA_KERNELS_CPU_ATTENTION_TILES_H_
 #endif
 
+#include <hwy/cache_control.h>
+
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/block_product.h"
 #include "kernels/cpu/simd.h"
@@ -16,7 +18,7 @@ namespace mora::kernels::cpu::HWY_NAMESPACE {
 
 // Sizes chosen by measurement: a block of scores and a block of keys or values lie in the second-level cache together
 // with everything else, each tile's part of them in the first.
-inline constexpr int64_t block_rows = 48;
+inline constexpr int64_t block_rows = 96;
 inline constexpr int64_t block_keys = 128;
 
 // Calls f with a null pointer to the element type of memory of `dtype` whose arithmetic is T.
@@ -33,6 +35,13 @@ HWY_INLINE void with_storage(DType dtype, F f) {
   }
 }
 
+// Short sequences have a few rows a head, far apart: no hardware prefetcher follows them from one head to the next.
+template <class S>
+HWY_INLINE void prefetch_next(const HeadRows& in, const S* row, int64_t n) {
+  constexpr int64_t line = 64 / sizeof(S);
+  for (int64_t i = 0; i < n; i += line) hwy::Prefetch(row + in.next + i);
+}
+
 // out[0, n) = factor · in, then zeros to the end of the last vector.
 template <class T>
 void read_row(const HeadRows& in, int64_t token, int64_t head, int64_t n, T factor, T* out) {
@@ -40,6 +49,7 @@ void read_row(const HeadRows& in, int64_t token, int64_t head, int64_t n, T fact
     const hn::ScalableTag<T> d;
     const auto* p = in.row<std::remove_pointer_t<decltype(type)>>(token, head);
     const auto scale = hn::Set(d, factor);
+    prefetch_next(in, p, n);
     int64_t i = 0;
     for (; i + lanes(d) <= n; i += lanes(d)) hn::Store(hn::Mul(scale, load(d, p + i)), d, out + i);
     if (i < n) hn::Store(hn::Mul(scale, load(d, p + i, n - i)), d, out + i);
@@ -92,15 +102,26 @@ void read_transposed(const HeadRows& in, Range tokens, int64_t head, int64_t dim
     for (int64_t j = 0; j < 4; ++j) {
       const int64_t token = tokens.begin + column + j;
       rows[j] = buffer.row(j);
-      if (token >= tokens.end)
+      if (token >= tokens.end) {
         std::fill_n(buffer.row(j), dim, T(0));
-      else if (in.dtype == dtype_of<T>)
+      } else if (in.dtype == dtype_of<T>) {
         rows[j] = in.row<T>(token, head);
-      else
+        prefetch_next(in, rows[j], dim);
+      } else {
         read_row(in, token, head, dim, T(1), buffer.row(j));
+      }
     }
     transpose_four(rows, dim, out.data + column, out.stride);
   }
+}
+
+// v, lanes [j, …) of a row, with `absent` in the lanes outside [begin, end).
+template <class D, class V>
+HWY_INLINE V within(D d, V v, int64_t j, int64_t begin, int64_t end, hn::TFromD<D> absent) {
+  if (j >= begin && j + lanes(d) <= end) return v;
+  const auto hidden = hn::FirstN(d, size_t(std::max<int64_t>(0, begin - j)));
+  const auto seen = hn::AndNot(hidden, hn::FirstN(d, size_t(std::min(lanes(d), end - j))));
+  return hn::IfThenElse(seen, v, hn::Set(d, absent));
 }
 
 // The keys of a block that each row of a run sees, relative to the block's first key.
@@ -109,11 +130,11 @@ struct RowRanges {
   int32_t end[block_rows];
 
   void set(const AttentionPlan& plan, int64_t sequence, Range rows, Range keys) {
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
-      const Range range = plan.visible(sequence, row);
-      begin[row - rows.begin] = int32_t(std::clamp(range.begin, keys.begin, keys.end) - keys.begin);
-      end[row - rows.begin] = int32_t(std::clamp(range.end, keys.begin, keys.end) - keys.begin);
-    }
+    plan.for_each_row(rows, [&](int64_t i, int64_t query, int64_t) {
+      const Range range = plan.visible_to(sequence, query);
+      begin[i] = int32_t(std::clamp(range.begin, keys.begin, keys.end) - keys.begin);
+      end[i] = int32_t(std::clamp(range.end, keys.begin, keys.end) - keys.begin);
+    });
   }
   // The keys that at least one of the rows sees.
   Range of(Range rows) const { return {begin[rows.begin], end[rows.end - 1]}; }

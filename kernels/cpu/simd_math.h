@@ -5,7 +5,7 @@
 //   log      1 ulp       subnormals too; log(0) = −inf, NaN below
 //   tanh     3 ulp
 //   sigmoid  3 ulp       also where it underflows
-//   erf      2 ulp (f32), 4 ulp (f64)
+//   erf      3 ulp (f32), 4 ulp (f64)
 //   sin, cos 1 ulp (f32), 2 ulp (f64) for |x| < 10⁶; beyond, lane by lane with the C library
 //
 // Polynomials: those of f64 that are Taylor series have their exact coefficients; the others are minimax fits (Remez
@@ -94,6 +94,14 @@ HWY_INLINE V exp(D d, V x) {
   const auto half = hn::ShiftRight<1>(n);  // 2^n may be no normal number: scale in two steps
   const V y = hn::Mul(hn::Add(p, hn::Set(d, 1)), power_of_two(d, half));
   return hn::Mul(y, power_of_two(d, hn::Sub(n, half)));
+}
+
+// e^x for x not above 0, as softmax needs it (up to 88 would do): 1 ulp, and 0 where e^x is no normal number.
+template <class D, class V>
+HWY_INLINE V exp_nonpositive(D d, V x) {
+  const auto [p, n] = exp_parts(d, x);
+  const V y = hn::Mul(hn::Add(p, hn::Set(d, 1)), power_of_two(d, n));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, is_f64<D> ? -708 : -87)), y);
 }
 
 // log x = e·ln 2 + log m,  m = 1 + f in [√½, √2),  s = f/(2 + f):  log m = 2 artanh s = f − s·(f − R),

@@ -62,9 +62,9 @@ inline AttentionResult attention_reference(const AttentionSizes& s, const Values
     r.lse[size_t(n * s.heads + h)] = largest + std::log(sum);
     if (std::isinf(largest)) r.lse[size_t(n * s.heads + h)] = largest;
     for (int64_t m = first; m < last; ++m) {
+      const double p = std::exp(score[size_t(m - first)] - largest) / sum;
       for (int64_t i = 0; i < s.dim; ++i)
-        r.y[size_t((n * s.heads + h) * s.dim + i)] +=
-            std::exp(score[size_t(m - first)] - largest) / sum * v[size_t((m * s.kv_heads + g) * s.dim + i)];
+        r.y[size_t((n * s.heads + h) * s.dim + i)] += p * v[size_t((m * s.kv_heads + g) * s.dim + i)];
     }
   });
   return r;
