@@ -48,10 +48,11 @@ Value floor_division(BinaryOp op, int64_t a, int64_t b) {
 
 Value integers(BinaryOp op, int64_t a, int64_t b) {
   int64_t result = 0;
+  bool overflow = false;
   switch (op) {
-    case BinaryOp::add: return whole(__builtin_add_overflow(a, b, &result), result);
-    case BinaryOp::subtract: return whole(__builtin_sub_overflow(a, b, &result), result);
-    case BinaryOp::multiply: return whole(__builtin_mul_overflow(a, b, &result), result);
+    case BinaryOp::add: overflow = __builtin_add_overflow(a, b, &result); break;
+    case BinaryOp::subtract: overflow = __builtin_sub_overflow(a, b, &result); break;
+    case BinaryOp::multiply: overflow = __builtin_mul_overflow(a, b, &result); break;
     case BinaryOp::divide:
       if (b == 0) throw EvalError{"division by zero"};
       return static_cast<double>(a) / static_cast<double>(b);
@@ -60,6 +61,7 @@ Value integers(BinaryOp op, int64_t a, int64_t b) {
       return power(a, b);
     default: return floor_division(op, a, b);
   }
+  return whole(overflow, result);
 }
 
 Value doubles(BinaryOp op, double a, double b) {

@@ -59,22 +59,6 @@ std::string quoted(std::string_view text) {
   return out += quote;
 }
 
-std::string repr(const Value& value, Budget& budget);
-
-std::string list_repr(const List& list, Budget& budget) {
-  std::string out = list.tuple ? "(" : "[";
-  for (size_t i = 0; i < list.items.size(); ++i) out += (i ? ", " : "") + repr(list.items[i], budget);
-  if (list.tuple && list.items.size() == 1) out += ",";
-  return out += list.tuple ? ")" : "]";
-}
-
-std::string dict_repr(const Dict& dict, Budget& budget) {
-  std::string out = "{";
-  for (size_t i = 0; i < dict.items.size(); ++i)
-    out += (i ? ", " : "") + quoted(dict.items[i].first) + ": " + repr(dict.items[i].second, budget);
-  return out += "}";
-}
-
 std::string scalar_repr(const Value& value) {
   if (value.is_undefined()) return "Undefined";
   if (value.is_none()) return "None";
@@ -85,14 +69,33 @@ std::string scalar_repr(const Value& value) {
   return fmt::format("<{}>", type_name(value));
 }
 
-// repr(): a value inside a printed list.
-std::string repr(const Value& value, Budget& budget) {
+// repr(), a value inside a printed list, behind `out`. Written piece by piece, so that the budget sees what a list that
+// holds the same list many times grows to.
+void append_repr(std::string& out, const Value& value, Budget& budget) {
   budget.step();
-  const List* list = value.list();
-  const Dict* dict = value.dict();
-  std::string text = list ? list_repr(*list, budget) : dict ? dict_repr(*dict, budget) : scalar_repr(value);
-  budget.charge(text.size());
-  return text;
+  const auto append = [&](std::string_view text) {
+    budget.charge(text.size());
+    out += text;
+  };
+  if (const List* list = value.list()) {
+    append(list->tuple ? "(" : "[");
+    for (size_t i = 0; i < list->items.size(); ++i) {
+      if (i > 0) append(", ");
+      append_repr(out, list->items[i], budget);
+    }
+    if (list->tuple && list->items.size() == 1) append(",");
+    append(list->tuple ? ")" : "]");
+  } else if (const Dict* dict = value.dict()) {
+    append("{");
+    for (size_t i = 0; i < dict->items.size(); ++i) {
+      if (i > 0) append(", ");
+      append(quoted(dict->items[i].first) + ": ");
+      append_repr(out, dict->items[i].second, budget);
+    }
+    append("}");
+  } else {
+    append(scalar_repr(value));
+  }
 }
 
 }  // namespace
@@ -260,7 +263,11 @@ const std::string& as_string(const Value& value, std::string_view what) {
 
 std::string to_text(const Value& value, Budget& budget) {
   const std::string* text = value.string();
-  if (!text) return value.is_undefined() ? "" : repr(value, budget);
+  if (!text) {
+    std::string out;
+    if (!value.is_undefined()) append_repr(out, value, budget);
+    return out;
+  }
   budget.charge(text->size());
   return *text;
 }

@@ -114,7 +114,7 @@ struct Arguments {
 class Budget {
  public:
   static constexpr int64_t kMaxSteps = 20'000'000;
-  static constexpr int64_t kMaxBytes = int64_t{512} << 20;  // of all values ever made, and of the output
+  static constexpr int64_t kMaxBytes = int64_t{128} << 20;  // of all values ever made, and of the output
 
   // One node of the template or item of a value; or the time to go over `bytes` of text.
   void step(size_t bytes = 0) {
