@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
+#include "loaders/checksum.h"
 #include "loaders/gguf_model.h"
 #include "loaders/temporary_directory.h"
 
@@ -345,6 +346,26 @@ TEST(Gguf, LoraAdaptersCarryInterleavedQueries) {
               write_gguf_lora(dir / "b.gguf", {{"model.odd", a, b}}, 16, base);
             }),
             (dir / "b.gguf").string() + ": module 'model.odd' has no name in GGUF's llama architecture");
+}
+
+// The checksums are those of the model.safetensors that transformers writes out of this file (f32).
+TEST(Gguf, SmolLm2HasTransformersWeightsBitForBit) {
+  const std::filesystem::path path = MORA_SOURCE_DIR "/.cache/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing: run tools/fetch.sh";
+  const auto weights = GgufWeights::open(path, DType::f32);
+  EXPECT_EQ(weights->names().size(), 272u);
+  const std::pair<const char*, const char*> sums[] = {
+      {"model.embed_tokens.weight", "0a910ac23069886c"},
+      {"model.layers.0.self_attn.q_proj.weight", "f367b0db74b0177c"},
+      {"model.layers.11.self_attn.k_proj.weight", "c66ee89f7ed76301"},
+      {"model.layers.29.mlp.down_proj.weight", "4a75aa8bd3d40ce8"},
+  };
+  for (const auto& [name, sum] : sums) {
+    const Tensor t = weights->load(name);
+    EXPECT_EQ(checksum_text(checksum({static_cast<const char*>(t.raw()), t.bytes()})), sum) << name;
+  }
+  EXPECT_EQ(gguf_config(weights->file()).head_dim, 64);
+  EXPECT_EQ(gguf_tokenizer_json(weights->file())["model"]["vocab"].size(), 49152u);
 }
 
 }  // namespace
