@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
+#include "loaders/gguf_model.h"
 #include "loaders/json.h"
 #include "loaders/tokenizer/tokenizer.h"
 #include "tools/command.h"
@@ -28,8 +29,13 @@ std::vector<int32_t> parse_ids(const std::string& line, const std::string& place
   return ids;
 }
 
+Tokenizer load_tokenizer(const std::filesystem::path& model) {
+  if (model.extension() != ".gguf") return Tokenizer::load(model);
+  return Tokenizer::from_json(gguf_tokenizer_json(GgufFile::open(model)), model.string());
+}
+
 void tokenize(const TokenizeOptions& options) {
-  const Tokenizer tokenizer = Tokenizer::load(options.model);
+  const Tokenizer tokenizer = load_tokenizer(options.model);
   std::ios::sync_with_stdio(false);
   int64_t number = 0;
   for (std::string line; std::getline(std::cin, line);) {  // a line ends at \n and nowhere else
@@ -51,7 +57,7 @@ void add_tokenize(CLI::App& program, Session& session) {
   CLI::App* command =
       add_command(program, session, "tokenize", "turn lines of stdin into JSON arrays of token ids, or back",
                   [options] { tokenize(*options); });
-  command->add_option("--model", options->model, "Hugging Face directory, or its tokenizer.json")
+  command->add_option("--model", options->model, "Hugging Face directory, its tokenizer.json, or a .gguf file")
       ->required()
       ->type_name("MODEL");
   command->add_flag("--no-special", options->no_special, "leave out special tokens such as [CLS] and <s>");

@@ -1,0 +1,241 @@
+// The `mora` program as a user runs it: what it prints where, its exit codes, and the one line for each wrong use.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Result {
+  int code = -1;
+  std::string out, err;
+};
+
+std::string content(const fs::path& file) {
+  std::stringstream text;
+  text << std::ifstream(file, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+class Cli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = fs::temp_directory_path() / ("mora_cli_" + std::to_string(getpid()));
+    fs::create_directories(directory_);
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+
+  Result mora(std::vector<std::string> words, const std::string& input = "") const {
+    const fs::path in = directory_ / "in", out = directory_ / "out", err = directory_ / "err";
+    std::ofstream(in, std::ios::binary) << input;
+    words.insert(words.begin(), MORA_PROGRAM);
+    std::vector<char*> argv;
+    for (std::string& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+      dup2(open(in.c_str(), O_RDONLY), STDIN_FILENO);
+      dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
+      dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), content(out), content(err)};
+  }
+
+  // A tokenizer of five words.
+  std::string tokenizer() const {
+    std::ofstream(directory_ / "tokenizer.json")
+        << R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [
+             {"id": 0, "content": "[UNK]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
+             {"id": 1, "content": "[CLS]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+             "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true},
+             "pre_tokenizer": {"type": "BertPreTokenizer"},
+             "post_processor": {"type": "TemplateProcessing",
+               "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+               "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+               "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}},
+             "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+             "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+               "vocab": {"[UNK]": 0, "[CLS]": 1, "a": 2, "cat": 3, "##s": 4}}})";
+    return directory_.string();
+  }
+
+  fs::path directory_;
+};
+
+nlohmann::json last_line(const std::string& text) {
+  const size_t begin = text.find_last_of('\n', text.size() - 2);
+  return nlohmann::json::parse(text.substr(begin == std::string::npos ? 0 : begin + 1));
+}
+
+TEST_F(Cli, VersionAndHelpGoToStdout) {
+  const Result version = mora({"--version"});
+  EXPECT_EQ(version.code, 0);
+  EXPECT_EQ(version.out.rfind("mora ", 0), 0U);
+  EXPECT_EQ(version.err, "");
+  for (const char* command : {"tokenize", "inspect", "doctor", "config-reference"}) {
+    EXPECT_NE(mora({"--help"}).out.find(command), std::string::npos);
+    const Result help = mora({command, "--help"});
+    EXPECT_EQ(help.code, 0) << command;
+    EXPECT_NE(help.out.find("--json"), std::string::npos) << command;
+    EXPECT_EQ(help.err, "") << command;
+  }
+}
+
+struct WrongUse {
+  std::vector<std::string> words;
+  int code;
+  const char* error;  // the first line of stderr, without "error: "
+};
+
+TEST_F(Cli, EachWrongUseIsOneLineThatNamesTheFix) {
+  const WrongUse cases[] = {
+      {{}, 2, "no command given"},
+      {{"tokenise"}, 2, "unknown command 'tokenise'; did you mean 'tokenize'?"},
+      {{"frobnicate"}, 2, "unknown command 'frobnicate'"},
+      {{"--jsn"}, 2, "unknown option '--jsn'"},
+      {{"doctor", "--jsno"}, 2, "unknown option '--jsno'; did you mean '--json'?"},
+      {{"tokenize", "--modle", "x"}, 2, "unknown option '--modle'; did you mean '--model'?"},
+      {{"tokenize"}, 2, "--model is required"},
+      {{"inspect"}, 2, "PATH is required"},
+      {{"inspect", "a", "b"}, 2, "unexpected argument 'b'"},
+      {{"doctor", "--threads", "0"}, 2, "--threads: Value 0 not in range 1 to 4096"},
+      {{"doctor", "--device", "tpu"}, 1, "device 'tpu': expected cpu, cuda or cuda:N"},
+      {{"doctor", "--device", "cuda"}, 1, "--device cuda: this build has no CUDA; use --device cpu"},
+      {{"inspect", "/nonexistent"}, 1, "/nonexistent: no such file or directory"},
+      {{"inspect", "/"},
+       1,
+       "/: no model (config.json), adapter (mora_config.json, adapter_config.json) or checkpoint (manifest.json)"},
+  };
+  for (const WrongUse& use : cases) {
+    const Result result = mora(use.words);
+    EXPECT_EQ(result.code, use.code) << use.error;
+    EXPECT_EQ(result.out, "") << use.error;
+    EXPECT_EQ(result.err.substr(0, result.err.find('\n')), std::string("error: ") + use.error);
+    const auto lines = std::count(result.err.begin(), result.err.end(), '\n');
+    EXPECT_EQ(lines, use.code == 2 ? 2 : 1) << result.err;  // a wrong use also shows the usage
+    EXPECT_EQ(result.err.find("\nusage: mora ") != std::string::npos, use.code == 2) << result.err;
+  }
+}
+
+TEST_F(Cli, TokenizeTurnsALineIntoIds) {
+  const std::string model = tokenizer();
+  const Result result = mora({"tokenize", "--model", model}, "A cat\n\nCats dog\r\nlast");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.out, "[1,2,3]\n[1]\n[1,3,4,0]\n[1,0]\n");
+  EXPECT_EQ(mora({"tokenize", "--model", model, "--no-special"}, "a cat\n").out, "[2,3]\n");
+  EXPECT_EQ(mora({"tokenize", "--model", model}, "").out, "");
+}
+
+TEST_F(Cli, TokenizeDecodes) {
+  const std::string model = tokenizer();
+  EXPECT_EQ(mora({"tokenize", "--model", model, "--decode"}, "[1, 2, 3, 4]\n[]\n").out, "a cats\n\n");
+  const std::pair<const char*, const char*> wrong[] = {
+      {"[1]\n{}\n", "error: standard input:2: expected a JSON array of ids\n"},
+      {"[-1]\n", "error: standard input:1: '-1' is no id\n"},
+      {"[1.5]\n", "error: standard input:1: '1.5' is no id\n"},
+      {"[4294967296]\n", "error: standard input:1: '4294967296' is no id\n"}};
+  for (const auto& [input, error] : wrong) {
+    const Result result = mora({"tokenize", "--model", model, "--decode"}, input);
+    EXPECT_EQ(result.code, 1);
+    EXPECT_EQ(result.err, error);
+  }
+}
+
+TEST_F(Cli, InspectListsTensors) {
+  const std::string adapter = MORA_SOURCE_DIR "/tests/goldens/peft_dora";
+  const Result result = mora({"inspect", adapter, "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const nlohmann::json json = last_line(result.out);
+  EXPECT_EQ(json.at("kind"), "adapter");
+  EXPECT_EQ(json.at("config").at("peft_type"), "LORA");
+  ASSERT_FALSE(json.at("tensors").empty());
+  uint64_t bytes = 0;
+  for (const auto& tensor : json.at("tensors")) {
+    EXPECT_EQ(tensor.at("dtype"), "F32");
+    uint64_t size = 4;
+    for (const auto& length : tensor.at("shape")) size *= length.get<uint64_t>();
+    EXPECT_EQ(tensor.at("bytes"), size);
+    bytes += size;
+  }
+  EXPECT_EQ(json.at("bytes"), bytes);
+  const Result file = mora({"inspect", adapter + "/adapter_model.safetensors", "--json"});
+  EXPECT_EQ(last_line(file.out).at("kind"), "file");
+  EXPECT_EQ(last_line(file.out).at("tensors"), json.at("tensors"));
+}
+
+TEST_F(Cli, InspectOfAHostileFileIsOneLine) {
+  const fs::path file = directory_ / "x.safetensors";
+  std::ofstream(file) << "short";
+  const Result result = mora({"inspect", file.string()});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.err.rfind("error: " + file.string() + ": ", 0), 0U) << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1);
+}
+
+TEST_F(Cli, DoctorKnowsTheMachine) {
+  const Result result = mora({"doctor", "--json", "--threads", "1"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const nlohmann::json json = last_line(result.out);
+  EXPECT_EQ(json.at("cpu").at("threads"), 1);
+  EXPECT_GT(json.at("cpu").at("memory_bytes"), 0);
+  EXPECT_EQ(json.at("cuda").at("available"), false);
+}
+
+TEST_F(Cli, ConfigReferenceIsThePageInTheDocs) {
+  EXPECT_EQ(mora({"config-reference"}).out, content(MORA_SOURCE_DIR "/docs/config.md"));
+}
+
+TEST_F(Cli, AFullDiskIsAnErrorAndNotSilence) {
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(open("/dev/full", O_WRONLY), STDOUT_FILENO);
+    dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+    execl(MORA_PROGRAM, MORA_PROGRAM, "config-reference", nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+TEST_F(Cli, ASignalEndsWithItsExitCode) {
+  const std::string model = tokenizer();
+  for (const auto& [signal, code] : {std::pair(SIGINT, 130), std::pair(SIGTERM, 143)}) {
+    int input[2], output[2];
+    ASSERT_EQ(pipe(input), 0);
+    ASSERT_EQ(pipe(output), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      dup2(input[0], STDIN_FILENO);
+      dup2(output[1], STDOUT_FILENO);
+      close(input[1]);
+      close(output[0]);
+      close(output[1]);
+      execl(MORA_PROGRAM, MORA_PROGRAM, "tokenize", "--model", model.c_str(), nullptr);
+      _exit(127);
+    }
+    close(output[1]);
+    usleep(200000);  // it waits for its input
+    kill(child, signal);
+    int status = 0;
+    waitpid(child, &status, 0);
+    for (int fd : {input[0], input[1], output[0]}) close(fd);
+    EXPECT_TRUE(WIFEXITED(status)) << signal;
+    EXPECT_EQ(WEXITSTATUS(status), code);
+  }
+}
+
+}  // namespace
