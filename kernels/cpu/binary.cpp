@@ -58,11 +58,11 @@ void with_operands(const StridedWalk<2>& walk, const T* a, const T* b, int64_t b
 
 template <class D, class V>
 HWY_INLINE V maximum(D, V a, V b) {
-  return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::Ne(a, a)), a, b);
+  return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::IsNaN(a)), a, b);
 }
 template <class D, class V>
 HWY_INLINE V minimum(D, V a, V b) {
-  return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::Ne(a, a)), a, b);
+  return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::IsNaN(a)), a, b);
 }
 
 template <class T>

@@ -38,7 +38,7 @@ struct Maximum {
   static constexpr double identity = -std::numeric_limits<double>::infinity();
   template <class V>
   HWY_INLINE V operator()(V a, V b) const {
-    return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::Ne(a, a)), a, b);
+    return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::IsNaN(a)), a, b);
   }
   template <class C>
   static C scalar(C a, C b) {
@@ -127,7 +127,7 @@ void argmax_range(const Tensor& x, int32_t* y, int64_t begin, int64_t end) {
       for (int64_t i = 0; found < 0; i += lanes(d)) {  // ends: the maximum is one of the row
         const int64_t left = width - i;
         const auto v = left >= lanes(d) ? load(d, row + i) : load(d, row + i, left);
-        const auto hit = hn::And(hn::FirstN(d, size_t(left)), nan ? hn::Ne(v, v) : hn::Eq(v, best));
+        const auto hit = hn::And(hn::FirstN(d, size_t(left)), nan ? hn::IsNaN(v) : hn::Eq(v, best));
         found = hn::FindFirstTrue(d, hit);
         if (found >= 0) y[n] = int32_t(i + found);
       }

@@ -79,7 +79,7 @@ HWY_INLINE hn::Vec<hn::Rebind<uint16_t, D>> narrow(D d, hn::Vec<D> v) {
     const auto lsb = hn::And(hn::ShiftRight<16>(u), hn::Set(du32, 1));
     const auto rounded = hn::Add(u, hn::Add(lsb, hn::Set(du32, 0x7FFF)));
     const auto quiet = hn::Or(u, hn::Set(du32, 0x400000));
-    const auto nan = hn::MaskFromVec(hn::BitCast(du32, hn::VecFromMask(d, hn::Ne(v, v))));
+    const auto nan = hn::MaskFromVec(hn::BitCast(du32, hn::VecFromMask(d, hn::IsNaN(v))));
     return hn::TruncateTo(du16, hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded)));
   } else if constexpr (HWY_TARGET == HWY_SSE4) {  // no conversion instruction
     HWY_ALIGN float from[hn::MaxLanes(d)];
