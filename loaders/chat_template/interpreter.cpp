@@ -175,7 +175,7 @@ Value Interpreter::call_macro(const MacroDefinition& macro, const std::map<std::
   const Enter enter(*this, &locals);
   for (const auto& [name, value] : arguments.named) {
     const bool known = std::any_of(macro.parameters.begin(), macro.parameters.end(),
-                                   [&](const auto& parameter) { return parameter.first == name; });
+                                   [&name = name](const auto& parameter) { return parameter.first == name; });
     if (!known) throw EvalError{fmt::format("macro '{}' has no parameter '{}'", macro.name, name)};
     locals.names.insert_or_assign(name, value);
   }
