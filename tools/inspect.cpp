@@ -55,7 +55,8 @@ Inspection inspect_model(const fs::path& directory) {
                  {"layers", config.num_hidden_layers},
                  {"hidden_size", config.hidden_size},
                  {"vocab_size", config.vocab_size}};
-  for (const SafetensorsFile& file : SafetensorsWeights::open(directory)->files()) add_rows(found, file);
+  const auto weights = SafetensorsWeights::open(directory);
+  for (const SafetensorsFile& file : weights->files()) add_rows(found, file);
   return found;
 }
 
