@@ -46,9 +46,9 @@ std::string_view suffix_of(Tensor PeftModule::*tensor, bool embedding, bool adal
 
 // Whether a path component of the name is one of the modules trained whole, or begins a path of several components.
 bool is_saved(std::string_view name, const std::vector<std::string>& modules) {
-  return std::ranges::any_of(modules, [&](const std::string& module) {
-    return ("." + std::string(name)).find("." + module + ".") != std::string::npos;
-  });
+  const std::string path = fmt::format(".{}", name);
+  return std::ranges::any_of(
+      modules, [&](const std::string& module) { return path.find(fmt::format(".{}.", module)) != std::string::npos; });
 }
 
 bool all_finite(const Tensor& t) {
