@@ -6,6 +6,7 @@
 
 #include "engine/error.h"
 #include "loaders/quote.h"
+#include "loaders/utf8.h"
 
 namespace mora {
 namespace {
@@ -106,8 +107,8 @@ GgufWeights::GgufWeights(GgufFile file, DType dtype) : file_(std::move(file)), d
     const int64_t heads = is_query(t.name) ? heads_ : kv_heads_;
     const int64_t rows = t.shape.front();
     if (interleaves(architecture_) && (is_query(t.name) || is_key(t.name)))
-      require<IoError>(heads > 0 && rows % (2 * heads) == 0, "{}: {} rows are no whole pairs of {} heads", place, rows,
-                       heads);
+      require<IoError>(heads > 0 && heads <= rows && rows % (2 * heads) == 0,
+                       "{}: {} rows are no whole pairs of {} heads", place, rows, heads);
     tensor_of_.emplace(std::move(name), t.name);
   }
 }
@@ -199,6 +200,10 @@ HfConfig gguf_config(const GgufFile& file) {
   return config;
 }
 
-std::string gguf_chat_template(const GgufFile& file) { return file.string("tokenizer.chat_template", ""); }
+std::string gguf_chat_template(const GgufFile& file) {
+  std::string text = file.string("tokenizer.chat_template", "");
+  require<IoError>(valid_utf8_prefix(text) == text.size(), "{}: not UTF-8", file.place("tokenizer.chat_template"));
+  return text;
+}
 
 }  // namespace mora

@@ -1,5 +1,6 @@
 // tokenizer.json out of the keys tokenizer.ggml.*.
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
@@ -130,6 +131,8 @@ class Builder {
     const std::vector<double> scores = file_.numbers("tokenizer.ggml.scores");
     require<IoError>(scores.size() == tokens_.size(), "{}: {} entries for {} tokens",
                      file_.place("tokenizer.ggml.scores"), scores.size(), tokens_.size());
+    const bool finite = std::ranges::all_of(scores, [](double score) { return std::isfinite(score); });
+    require<IoError>(finite, "{}: expected finite scores", file_.place("tokenizer.ggml.scores"));
     std::unordered_map<std::string_view, size_t> ids;
     for (const auto& [text, id] : vocabulary.items()) ids.emplace(tokens_[id.get<size_t>()], id.get<size_t>());
     struct Merge {
