@@ -335,7 +335,7 @@ Value filter_tojson(Budget& budget, const Value& input, const Arguments& argumen
   JsonStyle style;
   if (p[1] && !p[1]->is_none()) {
     style.indent = indentation(*p[1], budget);
-    style.item_separator = ",";
+    style.item_separator = ',';
   }
   if (p[2] && !p[2]->is_none()) {
     const std::vector<Value> pair = iterate(*p[2], budget);

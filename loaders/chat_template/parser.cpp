@@ -30,13 +30,15 @@ class TemplateParser : ExpressionParser {
     while (peek().kind != Kind::end) {
       const int line = peek().line;
       if (peek().kind == Kind::text) {
-        body.push_back({line, Text{take().text}});
+        body.emplace_back().line = line;  // (in place: GCC 12 warns of uninitialised members when it inlines the move)
+        body.back().node = Text{take().text};
       } else if (peek().kind == Kind::print_begin) {
         take();
         ExpressionPtr value = parse_tuple();
         if (peek().kind != Kind::print_end) fail_unexpected("'}}'");
         take();
-        body.push_back({line, Print{std::move(value)}});
+        body.emplace_back().line = line;
+        body.back().node = Print{std::move(value)};
       } else {
         const bool known_end = std::any_of(ends.begin(), ends.end(), [&](auto end) { return at(Kind::name, end, 1); });
         if (known_end || (ends.size() == 0 && peek(1).text.starts_with("end"))) return body;

@@ -143,7 +143,7 @@ void Dict::set(std::string key, Value value) {
 
 void Budget::charge(size_t bytes) {
   constexpr auto kMax = static_cast<size_t>(kMaxBytes);
-  bytes_ += static_cast<int64_t>(std::min(bytes, kMax));
+  bytes_ += static_cast<int64_t>(std::min(bytes, kMax + 1));
   if (bytes_ > kMaxBytes) throw EvalError{fmt::format("the template makes more than {} MiB of text", kMaxBytes >> 20)};
 }
 

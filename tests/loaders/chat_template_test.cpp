@@ -82,7 +82,7 @@ TEST(ChatTemplate, HostileTemplatesEndSoon) {
   error_of("{{ ('x' * 1000000).replace('x', 'y' * 1000000) }}");
   error_of("{{ 'a\nb'|indent(9223372036854775807) }}");
   error_of("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}");
-  error_of(std::string(100000, '(') + "1");
+  error_of("{{ " + std::string(100000, '(') + "1");
   error_of("{{ " + std::string(100000, '[') + " }}");
   std::string sum = "{{ 1", nested;
   for (int i = 0; i < 100000; ++i) sum += " + 1", nested += "{% if 1 %}";
