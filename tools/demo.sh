@@ -20,7 +20,7 @@ accuracy() { "$mora" eval --json --quiet --model .cache/models/minilm --data "$v
 # Before: one update at a learning rate of zero, so the frozen model under the head as it is initialised.
 note "== before: the head as it is initialised"
 rm -rf "$out" "$out-before"
-"$mora" train examples/classification.yaml out="$out-before" train.steps=1 optimizer.lr=0 train.epochs=null --quiet >/dev/null
+"$mora" train examples/classification.yaml out="$out-before" train.epochs=null train.steps=1 optimizer.lr=0 --quiet >/dev/null
 before=$(accuracy --adapter "$out-before/adapter")
 note "== training"
 "$mora" train examples/classification.yaml out="$out" "$@"
