@@ -30,8 +30,9 @@ enum class Unary {
 
 // The function's name, and that of its backward, as ops are called.
 constexpr std::string_view unary_name(Unary f) {
-  constexpr std::string_view names[] = {"negate", "absolute", "sign", "exp", "log",  "sqrt", "rsqrt", "reciprocal", "square", "tanh",
-                                        "sigmoid", "erf", "sin", "cos", "relu", "step", "gelu", "gelu_tanh", "silu"};
+  constexpr std::string_view names[] = {"negate",     "absolute", "sign", "exp",       "log", "sqrt", "rsqrt",
+                                        "reciprocal", "square",   "tanh", "sigmoid",   "erf", "sin",  "cos",
+                                        "relu",       "step",     "gelu", "gelu_tanh", "silu"};
   return names[static_cast<size_t>(f)];
 }
 constexpr std::string_view unary_backward_name(Unary f) {

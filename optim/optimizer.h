@@ -16,7 +16,7 @@ namespace mora {
 struct Parameter {
   std::string name;
   Tensor value;
-  double lr_scale = 1;                 // of the step's learning rate: LoRA+'s B, a head of its own
+  double lr_scale = 1;                   // of the step's learning rate: LoRA+'s B, a head of its own
   std::optional<double> weight_decay{};  // 0 for biases and norms
 };
 
