@@ -12,6 +12,7 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "kernels/cpu/attention_plan.h"

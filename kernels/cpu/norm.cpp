@@ -5,6 +5,9 @@
 // threads.
 #include "kernels/norm.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/scratch.h"
 

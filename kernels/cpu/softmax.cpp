@@ -3,6 +3,7 @@
 // the chunks of a row go to different threads; the result is the same.
 #include "kernels/softmax.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/cpu/elements.h"
