@@ -9,6 +9,7 @@
 #include "engine/error.h"
 #include "loaders/checksum.h"
 #include "loaders/gguf_model.h"
+#include "loaders/model_files.h"
 #include "loaders/temporary_directory.h"
 
 namespace mora {
@@ -116,6 +117,15 @@ TEST(Gguf, ConfigurationFromMetadata) {
   EXPECT_EQ(c.bos_token_id, 1);
   EXPECT_EQ(c.eos_token_ids, std::vector<int64_t>{2});
   EXPECT_EQ(json::parse(c.json_text).at("model_type"), "llama");
+}
+
+TEST(Gguf, ModelFilesAreADirectoryOrAGguf) {
+  const ModelFiles model = open_model_files(golden);
+  EXPECT_EQ(model.config.model_type, "llama");
+  EXPECT_EQ(model.weights->load("model.norm.weight", {model.config.hidden_size}).dtype(), DType::f32);
+  TemporaryDirectory dir;
+  EXPECT_EQ(error_of<IoError>([&] { open_model_files(dir.path()); }),
+            (dir / "config.json").string() + ": cannot open: No such file or directory");
 }
 
 TEST(Gguf, TokenizerOfSentencePieceWithDerivedMerges) {
