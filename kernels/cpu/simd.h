@@ -14,6 +14,7 @@
 
 #include <hwy/highway.h>
 
+#include <bit>
 #include <cstring>
 #include <type_traits>
 
@@ -65,6 +66,12 @@ HWY_INLINE hn::Vec<D> widen(D d, hn::Vec<hn::Rebind<uint16_t, D>> bits) {
   if constexpr (std::is_same_v<T, bf16_t>) {
     const hn::RebindToUnsigned<D> du32;
     return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du32, bits)));
+  } else if constexpr (HWY_TARGET == HWY_SSE4) {  // no conversion instruction; Highway's stand-in takes no infinities
+    HWY_ALIGN uint16_t from[hn::MaxLanes(d)];
+    HWY_ALIGN float to[hn::MaxLanes(d)];
+    hn::Store(bits, hn::Rebind<uint16_t, D>(), from);
+    for (size_t i = 0; i < hn::Lanes(d); ++i) to[i] = float(std::bit_cast<f16_t>(from[i]));
+    return hn::Load(d, to);
   } else {
     return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
   }
