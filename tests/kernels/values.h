@@ -6,6 +6,7 @@
 
 #include "engine/random.h"
 #include "engine/tensor.h"
+#include "tolerance.h"
 
 namespace mora::test {
 
@@ -75,16 +76,6 @@ inline double difference(const Values& a, const Values& b) {
     worst = std::isfinite(error) ? std::max(worst, error) : HUGE_VAL;
   }
   return worst;
-}
-
-// How far a result may be from the f64 reference of the same (rounded) inputs, by the measure of `difference`.
-inline double tolerance(DType dtype) {
-  switch (dtype) {
-    case DType::f64: return 1e-12;
-    case DType::f32: return 5e-6;
-    case DType::f16: return 1e-3;
-    default: return 8e-3;
-  }
 }
 
 }  // namespace mora::test
