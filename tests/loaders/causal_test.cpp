@@ -149,8 +149,11 @@ TEST(CausalEncoder, ErrorsNameTheRow) {
       error(chat, chat_of(R"([{"role": "user"}, {"role": "assistant"}, {"role": "user"}])")),
       "data.jsonl:1: message 1: the chat template writes earlier turns differently once later ones follow, so the "
       "assistant's turns cannot be told apart");
-  EXPECT_THROW(CausalEncoder(causal_columns("messages", {}), words(), std::nullopt, {}), ConfigError);
-  EXPECT_THROW(CausalEncoder({}, words(), std::nullopt, {.max_length = 1}), ConfigError);
+  const auto refusal = [](const CausalColumns& columns, const CausalOptions& options) {
+    return test::error_of<ConfigError>([&] { const CausalEncoder encoder(columns, words(), std::nullopt, options); });
+  };
+  EXPECT_NE(refusal(causal_columns("messages", {}), {}), "");
+  EXPECT_NE(refusal({}, {.max_length = 1}), "");
 }
 
 }  // namespace
