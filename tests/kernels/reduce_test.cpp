@@ -74,7 +74,8 @@ TEST(Reduce, LargeTensorsAreCutIntoChunks) {
 TEST(Reduce, SumsOfF32StayCloseWhereNaiveOnesDoNot) {
   const int64_t n = 1 << 24;
   const Tensor x = tensor_of(Values(size_t(n), 0.1), {n}, DType::f32);
-  EXPECT_NEAR(values_of(reduce(x, 1, Reduce::sum))[0] / (double(n) * double(0.1f)), 1, 2e-5);  // four lanes: 1.02e-5; one by one: 0.15
+  EXPECT_NEAR(values_of(reduce(x, 1, Reduce::sum))[0] / (double(n) * double(0.1f)), 1,
+              2e-5);  // four lanes: 1.02e-5; one by one: 0.15
 }
 
 TEST(Reduce, MaximumOfNaNIsNaNWhereverItStands) {
