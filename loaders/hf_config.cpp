@@ -94,8 +94,10 @@ void read_sizes(const JsonFields& fields, const Family& family, HfConfig& config
   config.max_position_embeddings = fields.integer(family.max_positions, 1, kMaxDim, family.default_max_positions);
   const bool segments = family.model_type == "bert" || family.model_type == "roberta";
   config.type_vocab_size = segments ? fields.integer("type_vocab_size", 1, kMaxDim, 2) : 0;
-  require<IoError>(config.hidden_size % config.num_attention_heads == 0, "{}: {} is not divisible by {} {}",
-                   fields.place(family.hidden_size), config.hidden_size, family.heads, config.num_attention_heads);
+  const bool own_head_dim = family.rotary && (fields.has("head_dim") || family.model_type == "qwen3");
+  require<IoError>(own_head_dim || config.hidden_size % config.num_attention_heads == 0,
+                   "{}: {} is not divisible by {} {}", fields.place(family.hidden_size), config.hidden_size,
+                   family.heads, config.num_attention_heads);
   config.num_key_value_heads = config.num_attention_heads;
   config.head_dim = config.hidden_size / config.num_attention_heads;
   if (!family.rotary) return;

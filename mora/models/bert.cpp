@@ -10,47 +10,91 @@
 #include "mora/models/activation.h"
 
 namespace mora {
+
+struct BertNames {
+  std::string_view layer, query, key, value, attention_output, attention_norm, intermediate, output, output_norm;
+};
+
 namespace {
 
-std::string layer_name(size_t i) { return fmt::format("encoder.layer.{}.", i); }
+constexpr BertNames kBertNames{.layer = "encoder.layer",
+                               .query = "attention.self.query",
+                               .key = "attention.self.key",
+                               .value = "attention.self.value",
+                               .attention_output = "attention.output.dense",
+                               .attention_norm = "attention.output.LayerNorm",
+                               .intermediate = "intermediate.dense",
+                               .output = "output.dense",
+                               .output_norm = "output.LayerNorm"};
+constexpr BertNames kDistilBertNames{.layer = "transformer.layer",
+                                     .query = "attention.q_lin",
+                                     .key = "attention.k_lin",
+                                     .value = "attention.v_lin",
+                                     .attention_output = "attention.out_lin",
+                                     .attention_norm = "sa_layer_norm",
+                                     .intermediate = "ffn.lin1",
+                                     .output = "ffn.lin2",
+                                     .output_norm = "output_layer_norm"};
 
 }  // namespace
 
 Bert::Bert(HfConfig hf, const ModelWeights& weights, DType dtype)
-    : Model(std::move(hf)), dtype_(dtype), prefix_(config().model_type + ".") {
+    : Model(std::move(hf)),
+      names_(config().model_type == "distilbert" ? kDistilBertNames : kBertNames),
+      dtype_(dtype),
+      prefix_(config().model_type + ".") {
   const HfConfig& c = config();
   const WeightReader read(weights, prefix_);
   const int64_t d = c.hidden_size, f = c.intermediate_size;
   word_embeddings_ = read.tensor("embeddings.word_embeddings.weight", {c.vocab_size, d});
   position_embeddings_ = read.tensor("embeddings.position_embeddings.weight", {c.max_position_embeddings, d});
-  type_embeddings_ = read.tensor("embeddings.token_type_embeddings.weight", {c.type_vocab_size, d});
+  if (c.type_vocab_size > 0)
+    type_embeddings_ = read.tensor("embeddings.token_type_embeddings.weight", {c.type_vocab_size, d});
   embedding_norm_.emplace(read, "embeddings.LayerNorm", d, c.norm_eps);
-  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    const std::string at = layer_name(size_t(i));
-    layers_.push_back({.query = read.linear(at + "attention.self.query", d, d, true),
-                       .key = read.linear(at + "attention.self.key", d, d, true),
-                       .value = read.linear(at + "attention.self.value", d, d, true),
-                       .attention_output = read.linear(at + "attention.output.dense", d, d, true),
-                       .attention_norm = {read, at + "attention.output.LayerNorm", d, c.norm_eps},
-                       .intermediate = read.linear(at + "intermediate.dense", f, d, true),
-                       .output = read.linear(at + "output.dense", d, f, true),
-                       .output_norm = {read, at + "output.LayerNorm", d, c.norm_eps}});
+  for (size_t i = 0; i < size_t(c.num_hidden_layers); ++i) {
+    const std::string at = layer_path(i);
+    auto linear = [&](std::string_view name, int64_t out, int64_t in) {
+      return read.linear(at + std::string(name), out, in, true);
+    };
+    auto norm = [&](std::string_view name) { return LayerNormWeights(read, at + std::string(name), d, c.norm_eps); };
+    layers_.push_back({.query = linear(names_.query, d, d),
+                       .key = linear(names_.key, d, d),
+                       .value = linear(names_.value, d, d),
+                       .attention_output = linear(names_.attention_output, d, d),
+                       .attention_norm = norm(names_.attention_norm),
+                       .intermediate = linear(names_.intermediate, f, d),
+                       .output = linear(names_.output, d, f),
+                       .output_norm = norm(names_.output_norm)});
   }
-  if (read.contains("pooler.dense.weight")) pooler_ = read.linear("pooler.dense", d, d, true);
+  read_pooler(read);
 }
+
+void Bert::read_pooler(const WeightReader& read) {
+  // By family: BERT's own pooler; the first layer of RoBERTa's and of DistilBERT's classification head.
+  for (const auto& [path, outside] :
+       {std::pair("classifier.dense", true), {"pre_classifier", true}, {"pooler.dense", false}}) {
+    if (!read.contains(std::string(path) + ".weight")) continue;
+    pooler_path_ = (outside ? "" : prefix_) + path;
+    pooler_ = read.linear(path, config().hidden_size, config().hidden_size, true);
+    return;
+  }
+}
+
+std::string Bert::layer_path(size_t i) const { return fmt::format("{}.{}.", names_.layer, i); }
 
 Tensor Bert::embed(const Sequences& s) const {
   Tensor positions = s.positions;
-  if (config().model_type == "roberta") {  // position ids start at pad_token_id + 1
-    const int32_t shift = int32_t(config().pad_token_id.value_or(1)) + 1;
+  if (const int32_t first = int32_t(first_position()); first > 0) {
     std::vector<int32_t> shifted;
-    for (int32_t p : s.positions.values<int32_t>()) shifted.push_back(p + shift);
+    for (int32_t p : s.positions.values<int32_t>()) shifted.push_back(p + first);
     positions = Tensor::from(shifted, s.positions.shape());
   }
-  const Tensor types = s.type_ids.defined() ? s.type_ids : Tensor::zeros(s.ids.shape(), DType::i32);
-  return (*embedding_norm_)(gather_rows(word_embeddings_, s.ids, dtype_) +
-                            gather_rows(position_embeddings_, positions, dtype_) +
-                            gather_rows(type_embeddings_, types, dtype_));  // (N, d)
+  Tensor sum = gather_rows(word_embeddings_, s.ids, dtype_) + gather_rows(position_embeddings_, positions, dtype_);
+  if (type_embeddings_.defined()) {
+    const Tensor types = s.type_ids.defined() ? s.type_ids : Tensor::zeros(s.ids.shape(), DType::i32);
+    sum = sum + gather_rows(type_embeddings_, types, dtype_);
+  }
+  return (*embedding_norm_)(sum);  // (N, d)
 }
 
 Tensor Bert::attend(const Layer& layer, const Tensor& x, const Sequences& s, Context& context) const {
@@ -76,24 +120,26 @@ Tensor Bert::hidden_states(const Sequences& s, Context& context) const {
 
 Tensor Bert::pooler(const Tensor& first, Context& context) const {
   if (!pooler_) return Model::pooler(first, context);
-  return tanh(pooler_->forward(first, context));
+  const Tensor y = pooler_->forward(first, context);
+  return config().model_type == "distilbert" ? relu(y) : tanh(y);
 }
 
 void Bert::visit_linears(LinearVisitor visit) {
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const std::string at = prefix_ + layer_name(i);
+    const std::string at = prefix_ + layer_path(i);
+    auto show = [&](std::string_view name, LinearSlot& slot) { visit(at + std::string(name), slot); };
     Layer& layer = layers_[i];
-    visit(at + "attention.self.query", layer.query);
-    visit(at + "attention.self.key", layer.key);
-    visit(at + "attention.self.value", layer.value);
-    visit(at + "attention.output.dense", layer.attention_output);
-    visit(at + "intermediate.dense", layer.intermediate);
-    visit(at + "output.dense", layer.output);
+    show(names_.query, layer.query);
+    show(names_.key, layer.key);
+    show(names_.value, layer.value);
+    show(names_.attention_output, layer.attention_output);
+    show(names_.intermediate, layer.intermediate);
+    show(names_.output, layer.output);
   }
 }
 
 void Bert::visit_extra_linears(LinearVisitor visit) {
-  if (pooler_) visit(prefix_ + "pooler.dense", pooler_);
+  if (pooler_) visit(pooler_path_, pooler_);
 }
 
 }  // namespace mora

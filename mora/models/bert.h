@@ -1,4 +1,5 @@
-// BERT: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+// BERT: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding". And its
+// kin: RoBERTa, whose positions start behind its pad id; DistilBERT, without token types.
 #pragma once
 
 #include <optional>
@@ -9,8 +10,9 @@
 
 namespace mora {
 
-// Post-norm encoder: learned positions, full attention, GELU. RoBERTa is the same with positions that start behind its
-// pad id.
+struct BertNames;  // what a family calls its parts
+
+// Post-norm encoder: learned positions, full attention, GELU.
 class Bert final : public Model {
  public:
   Bert(HfConfig config, const ModelWeights& weights, DType dtype);
@@ -18,8 +20,10 @@ class Bert final : public Model {
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
   void visit_extra_linears(LinearVisitor visit) override;
+  // The dense layer and activation of the family's …ForSequenceClassification.
   Tensor pooler(const Tensor& first, Context& context) const override;
   bool has_pooler() const override { return bool(pooler_); }
+  int64_t longest_sequence() const override { return config().max_position_embeddings - first_position(); }
 
  private:
   struct Layer {
@@ -29,14 +33,22 @@ class Bert final : public Model {
     LayerNormWeights output_norm;
   };
 
+  // RoBERTa's position ids start at pad_token_id + 1.
+  int64_t first_position() const {
+    return config().model_type == "roberta" ? config().pad_token_id.value_or(1) + 1 : 0;
+  }
+  std::string layer_path(size_t i) const;  // without the prefix
+  void read_pooler(const WeightReader& read);
   Tensor embed(const Sequences& sequences) const;
   Tensor attend(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
 
+  const BertNames& names_;
   DType dtype_;
-  std::string prefix_;  // "bert." or "roberta."
+  std::string prefix_;  // "bert.", "roberta." or "distilbert."
   Tensor word_embeddings_, position_embeddings_, type_embeddings_;
   std::optional<LayerNormWeights> embedding_norm_;
   std::vector<Layer> layers_;
+  std::string pooler_path_;
   LinearSlot pooler_;
 };
 

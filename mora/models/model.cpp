@@ -4,6 +4,7 @@
 
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/reduce.h"
+#include "loaders/mapped_file.h"
 
 namespace mora {
 
@@ -32,15 +33,30 @@ Tensor Model::pooled(const Tensor& hidden, const Sequences& sequences, Pooling p
   return pooling == Pooling::pooler ? pooler(first, context) : first;
 }
 
+const std::shared_ptr<const kernels::FrozenWeight>& Model::lm_head() const {
+  static const std::shared_ptr<const kernels::FrozenWeight> none;
+  return none;
+}
+
+void Model::release_packed() {
+  auto release = [](const kernels::FrozenWeight& w) {
+    if (w.packed_bytes() > 0) release_mapped_pages(w.weight().raw(), w.weight().bytes());
+  };
+  auto visit = [&](const std::string&, LinearSlot& slot) { release(*slot->frozen()); };
+  visit_linears(visit);
+  visit_extra_linears(visit);
+  if (lm_head()) release(*lm_head());
+}
+
 void Model::check(const Sequences& sequences) const {
   for (int32_t id : sequences.ids.values<int32_t>()) {
     require<ShapeError>(id >= 0 && id < config_.vocab_size, "token id {}: the model's vocabulary has {}", id,
                         config_.vocab_size);
   }
+  const int64_t longest = longest_sequence();
   for (int32_t position : sequences.positions.values<int32_t>()) {
-    require<ShapeError>(position >= 0 && position < config_.max_position_embeddings,
-                        "a sequence of more than {} tokens: the model has no position {}",
-                        config_.max_position_embeddings, position);
+    require<ShapeError>(position >= 0 && position < longest,
+                        "a sequence of more than {} tokens: the model has no position {}", longest, position);
   }
 }
 

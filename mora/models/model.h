@@ -10,12 +10,15 @@
 
 namespace mora {
 
+class KvCache;
+
 // A packed batch as tensors: N tokens of B sequences, one after the other, no padding.
 struct Sequences {
-  Tensor ids;        // i32 (N)
-  Tensor positions;  // i32 (N), from 0 in each sequence
-  Tensor type_ids;   // i32 (N), or undefined: all 0
-  Tensor offsets;    // i32 (B+1)
+  Tensor ids;                // i32 (N)
+  Tensor positions;          // i32 (N), from 0 in each sequence; with a cache, from the number of tokens it holds
+  Tensor type_ids = {};      // i32 (N), or undefined: all 0
+  Tensor offsets;            // i32 (B+1)
+  KvCache* cache = nullptr;  // decoding: these tokens follow those of the cache, and are added to it
 
   int64_t tokens() const { return ids.dim(0); }
   int64_t count() const { return offsets.dim(0) - 1; }
@@ -49,6 +52,12 @@ class Model {
   // Those outside the blocks (a pooler), which only an explicit target names.
   virtual void visit_extra_linears(LinearVisitor) {}
 
+  // The frozen head of a language model: hidden states (N, d) → logits (N, vocabulary). Null for encoders and where the
+  // files have none.
+  virtual const std::shared_ptr<const kernels::FrozenWeight>& lm_head() const;
+  // The most tokens a sequence may have: as many as there are learned positions; rotary ones have no end.
+  virtual int64_t longest_sequence() const { return config_.max_position_embeddings; }
+
   // The pooler over the first tokens' hidden states (B, d). Throws ConfigError where the model has none.
   virtual Tensor pooler(const Tensor& first, Context& context) const;
   virtual bool has_pooler() const { return false; }
@@ -56,8 +65,11 @@ class Model {
   // The sequences' vectors (B, d).
   Tensor pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const;
 
+  // Gives mapped pages of weights that were packed (after a first forward or backward pass) back to the system.
+  void release_packed();
+
  protected:
-  // Throws ShapeError unless all ids are below the vocabulary's size and all positions below the model's last.
+  // Throws ShapeError unless all ids are below the vocabulary's size and all positions below the longest sequence's.
   void check(const Sequences& sequences) const;
 
  private:

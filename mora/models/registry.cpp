@@ -1,6 +1,11 @@
 #include "mora/models/registry.h"
 
+#include <algorithm>
+
+#include "loaders/model_files.h"
 #include "mora/models/bert.h"
+#include "mora/models/gpt2.h"
+#include "mora/models/llama.h"
 
 namespace mora {
 namespace {
@@ -16,22 +21,18 @@ struct Architecture {
 };
 
 constexpr Architecture architectures[] = {
-    {"bert", make<Bert>},
-    {"roberta", make<Bert>},
+    {"bert", make<Bert>},     {"distilbert", make<Bert>}, {"roberta", make<Bert>}, {"llama", make<Llama>},
+    {"mistral", make<Llama>}, {"qwen2", make<Llama>},     {"qwen3", make<Llama>},  {"gpt2", make<Gpt2>},
 };
 
 }  // namespace
 
 std::unique_ptr<Model> load_model(const std::filesystem::path& path, DType dtype) {
-  HfConfig config = read_hf_config(path);
-  const auto weights = SafetensorsWeights::open(path);
-  std::string known;
-  for (const Architecture& a : architectures) {
-    if (a.model_type == config.model_type) return a.make(std::move(config), *weights, dtype);
-    known += (known.empty() ? "" : ", ") + std::string(a.model_type);
-  }
-  fail<ConfigError>("{}: model_type '{}' is not supported; supported: {}", (path / "config.json").string(),
-                    config.model_type, known);
+  ModelFiles files = open_model_files(path, dtype == DType::bf16 ? DType::bf16 : DType::f32);
+  const auto* found = std::ranges::find(architectures, files.config.model_type, &Architecture::model_type);
+  invariant(found != std::end(architectures), "{}: {}: a configuration without a model", path.string(),
+            files.config.model_type);
+  return found->make(std::move(files.config), *files.weights, dtype);
 }
 
 }  // namespace mora

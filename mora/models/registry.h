@@ -7,8 +7,8 @@
 
 namespace mora {
 
-// Loads a Hugging Face directory; activations in `dtype`. Throws IoError for files that are missing or wrong,
-// ConfigError that lists the supported architectures for one that is not.
+// Loads a Hugging Face directory or a .gguf file; activations in `dtype`. Throws IoError for files that are missing or
+// wrong, and for an unsupported architecture one that lists the supported ones (loaders/hf_config.h).
 std::unique_ptr<Model> load_model(const std::filesystem::path& path, DType dtype = DType::f32);
 
 }  // namespace mora

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops/norm.h"
+#include "autograd/ops/shape.h"
 #include "loaders/model_weights.h"
 #include "mora/models/linear.h"
 
@@ -25,6 +26,18 @@ class WeightReader {
   LinearSlot linear(const std::string& name, int64_t out, int64_t in, bool bias) const {
     return std::make_unique<FrozenLinear>(tensor(name + ".weight", {out, in}),
                                           bias ? tensor(name + ".bias", {out}) : Tensor());
+  }
+  // The same from GPT-2's Conv1D: NAME.weight (in, out) and NAME.bias.
+  LinearSlot conv1d(const std::string& name, int64_t out, int64_t in) const {
+    return std::make_unique<FrozenLinear>(contiguous(transpose(tensor(name + ".weight", {in, out}))),
+                                          tensor(name + ".bias", {out}));
+  }
+  // The head of a language model: the embeddings (V, d) where they are tied, else lm_head.weight; null where that is
+  // absent.
+  std::shared_ptr<const kernels::FrozenWeight> lm_head(const Tensor& embeddings, bool tied) const {
+    if (!tied && !contains("lm_head.weight")) return nullptr;
+    return std::make_shared<kernels::FrozenWeight>(tied ? embeddings : tensor("lm_head.weight", embeddings.shape()),
+                                                   Tensor());
   }
 
  private:

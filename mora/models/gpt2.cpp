@@ -1,0 +1,68 @@
+#include "mora/models/gpt2.h"
+
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/shape.h"
+#include "mora/models/activation.h"
+#include "mora/models/kv_cache.h"
+
+namespace mora {
+namespace {
+
+std::string layer_name(size_t i) { return fmt::format("h.{}.", i); }
+
+}  // namespace
+
+Gpt2::Gpt2(HfConfig hf, const ModelWeights& weights, DType dtype) : Model(std::move(hf)), dtype_(dtype) {
+  const HfConfig& c = config();
+  const WeightReader read(weights, "transformer.");
+  const int64_t d = c.hidden_size, f = c.intermediate_size;
+  word_embeddings_ = read.tensor("wte.weight", {c.vocab_size, d});
+  position_embeddings_ = read.tensor("wpe.weight", {c.max_position_embeddings, d});
+  for (size_t i = 0; i < size_t(c.num_hidden_layers); ++i) {
+    const std::string at = layer_name(i);
+    layers_.push_back({.attention_norm = {read, at + "ln_1", d, c.norm_eps},
+                       .query_key_value = read.conv1d(at + "attn.c_attn", 3 * d, d),
+                       .attention_output = read.conv1d(at + "attn.c_proj", d, d),
+                       .mlp_norm = {read, at + "ln_2", d, c.norm_eps},
+                       .up = read.conv1d(at + "mlp.c_fc", f, d),
+                       .down = read.conv1d(at + "mlp.c_proj", d, f)});
+  }
+  norm_.emplace(read, "ln_f", d, c.norm_eps);
+  lm_head_ = read.lm_head(word_embeddings_, c.tie_word_embeddings);
+}
+
+Tensor Gpt2::attend(size_t index, const Tensor& x, const Sequences& s, Context& context) const {
+  const HfConfig& c = config();
+  const Layer& layer = layers_[index];
+  const int64_t heads = c.num_attention_heads;
+  const Tensor qkv = reshape(layer.query_key_value->forward(x, context), {x.dim(0), 3 * heads, c.head_dim});
+  auto third = [&](int64_t i) { return slice(qkv, 1, i * heads, heads); };  // (N, H, D), a view
+  const Tensor y = causal_attention(third(0), third(1), third(2), s, int64_t(index), 0);
+  return layer.attention_output->forward(reshape(y, x.shape()), context);
+}
+
+Tensor Gpt2::hidden_states(const Sequences& s, Context& context) const {
+  check(s);
+  Tensor x = gather_rows(word_embeddings_, s.ids, dtype_) + gather_rows(position_embeddings_, s.positions, dtype_);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    x = x + attend(i, layer.attention_norm(x), s, context);  // (N, d)
+    const Tensor inner = layer.up->forward(layer.mlp_norm(x), context);
+    x = x + layer.down->forward(activate(config().activation, inner), context);
+  }
+  return (*norm_)(x);
+}
+
+void Gpt2::visit_linears(LinearVisitor visit) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const std::string at = "transformer." + layer_name(i);
+    Layer& layer = layers_[i];
+    visit(at + "attn.c_attn", layer.query_key_value);
+    visit(at + "attn.c_proj", layer.attention_output);
+    visit(at + "mlp.c_fc", layer.up);
+    visit(at + "mlp.c_proj", layer.down);
+  }
+}
+
+}  // namespace mora

@@ -1,0 +1,78 @@
+#include "mora/models/kv_cache.h"
+
+#include <cmath>
+
+#include "autograd/node.h"
+#include "autograd/ops/attention.h"
+#include "kernels/copy.h"
+
+namespace mora {
+namespace {
+
+constexpr int64_t kSmallestCapacity = 64;
+
+// Rows `begin` … `begin + count`−1 of the first dimension, without history.
+Tensor rows_of(const Tensor& x, int64_t begin, int64_t count) {
+  Shape shape = x.shape();
+  shape[0] = count;
+  return x.alias(shape, x.strides(), x.offset() + begin * x.strides()[0]);
+}
+
+}  // namespace
+
+void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
+  const int64_t needed = length + k.dim(0), capacity = keys.defined() ? keys.dim(0) : 0;
+  if (needed > capacity) {
+    Shape shape = k.shape();
+    shape[0] = std::max({needed, 2 * capacity, kSmallestCapacity});
+    for (Tensor* rows : {&keys, &values}) {
+      Tensor larger = Tensor::empty(shape, k.dtype());
+      Tensor used = rows_of(larger, 0, length);
+      if (length > 0) kernels::copy(rows_of(*rows, 0, length), used);
+      *rows = larger;
+    }
+  }
+  Tensor new_keys = rows_of(keys, length, k.dim(0)), new_values = rows_of(values, length, k.dim(0));
+  kernels::copy(k, new_keys);
+  kernels::copy(v, new_values);
+  length = needed;
+}
+
+Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                       const kernels::AttentionShape& shape) {
+  invariant(!grad_enabled(), "kv_cache: gradients are recorded");
+  std::vector<Entry>& entries = layers_[size_t(layer)];
+  const auto ends = offsets.values<int32_t>();
+  require<ShapeError>(ends.size() == entries.size() + 1, "kv_cache: {} sequences for a cache of {}", ends.size() - 1,
+                      entries.size());
+  Tensor y = Tensor::empty(q.shape(), q.dtype());
+  Tensor lse = Tensor::empty({q.dim(0), q.dim(1)}, q.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  for (size_t b = 0; b < entries.size(); ++b) {
+    const int64_t begin = ends[b], count = ends[b + 1] - ends[b];
+    Entry& entry = entries[b];
+    entry.append(rows_of(k, begin, count), rows_of(v, begin, count));
+    Tensor y_rows = rows_of(y, begin, count), lse_rows = rows_of(lse, begin, count);
+    const auto from_zero = [](int64_t end) { return Tensor::from(std::vector<int32_t>{0, int32_t(end)}, {2}); };
+    kernels::attention(rows_of(q, begin, count), rows_of(entry.keys, 0, entry.length),
+                       rows_of(entry.values, 0, entry.length), from_zero(count), from_zero(entry.length), y_rows,
+                       lse_rows, shape);
+  }
+  return y;
+}
+
+void KvCache::keep(const std::vector<size_t>& sequences) {
+  for (auto& layer : layers_) {
+    std::vector<Entry> kept;
+    for (size_t b : sequences) kept.push_back(std::move(layer[b]));
+    layer = std::move(kept);
+  }
+}
+
+Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& s, int64_t layer,
+                        int64_t window) {
+  const kernels::AttentionShape shape{.scale = 1 / std::sqrt(double(q.dim(2))), .causal = true, .window = window};
+  if (s.cache) return s.cache->attend(layer, q, k, v, s.offsets, shape);
+  return attention(q, k, v, s.offsets, s.offsets, shape);
+}
+
+}  // namespace mora

@@ -1,0 +1,42 @@
+// Keys and values of the tokens a model has seen, so that the next token costs one row and not the whole sequence.
+#pragma once
+
+#include <vector>
+
+#include "kernels/attention.h"
+#include "mora/models/model.h"
+
+namespace mora {
+
+// Used by one generation at a time, without recording of gradients.
+class KvCache {
+ public:
+  KvCache(int64_t layers, int64_t sequences) : layers_(size_t(layers)) {
+    for (auto& layer : layers_) layer.resize(size_t(sequences));
+  }
+
+  // Appends k, v of the new tokens (N, G, D) to what layer `layer` holds of each sequence, and gives the attention of q
+  // (N, H, D) over all of it: query i of a sequence is its last token but (new tokens − 1 − i). offsets i32 (B+1) are
+  // of the new tokens. Throws ShapeError when B is not the cache's number of sequences.
+  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                const kernels::AttentionShape& shape);
+
+  // Keeps these sequences (rising indices) and forgets the others.
+  void keep(const std::vector<size_t>& sequences);
+
+ private:
+  // Rows with room to grow.
+  struct Entry {
+    Tensor keys, values;  // (capacity, G, D)
+    int64_t length = 0;
+    void append(const Tensor& k, const Tensor& v);
+  };
+  std::vector<std::vector<Entry>> layers_;  // by layer, by sequence
+};
+
+// Causal attention inside each sequence, over the cache's tokens too where the batch has a cache.  q (N, H, D); k, v
+// (N, G, D). window: how many positions a query sees, itself included; 0: all before it.
+Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Sequences& sequences, int64_t layer,
+                        int64_t window);
+
+}  // namespace mora

@@ -1,0 +1,96 @@
+#include "mora/models/llama.h"
+
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/attention.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/shape.h"
+#include "autograd/ops/swiglu.h"
+#include "mora/models/kv_cache.h"
+
+namespace mora {
+namespace {
+
+std::string layer_name(size_t i) { return fmt::format("layers.{}.", i); }
+
+// x (N, H, D), each head normed on its own.
+Tensor norm_heads(const std::optional<RmsNormWeights>& norm, const Tensor& x) {
+  if (!norm) return x;
+  return reshape((*norm)(reshape(x, {x.dim(0) * x.dim(1), x.dim(2)})), x.shape());
+}
+
+}  // namespace
+
+Llama::Llama(HfConfig hf, const ModelWeights& weights, DType dtype)
+    : Model(std::move(hf)), dtype_(dtype), rotary_(config().rope, config().head_dim, dtype) {
+  const HfConfig& c = config();
+  require<ConfigError>(c.activation == HfActivation::silu, "{}: hidden_act: a {} model has silu",
+                       weights.path().string(), c.model_type);
+  const WeightReader read(weights, "model.");
+  embeddings_ = read.tensor("embed_tokens.weight", {c.vocab_size, c.hidden_size});
+  for (size_t i = 0; i < size_t(c.num_hidden_layers); ++i) layers_.push_back(read_layer(read, layer_name(i)));
+  norm_.emplace(read, "norm", c.hidden_size, c.norm_eps);
+  lm_head_ = read.lm_head(embeddings_, c.tie_word_embeddings);
+}
+
+Llama::Layer Llama::read_layer(const WeightReader& read, const std::string& at) const {
+  const HfConfig& c = config();
+  const int64_t d = c.hidden_size, f = c.intermediate_size;
+  const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+  auto head_norm = [&](const char* name) {
+    return c.qk_norm ? std::optional(RmsNormWeights(read, at + name, c.head_dim, c.norm_eps)) : std::nullopt;
+  };
+  return {.input_norm = {read, at + "input_layernorm", d, c.norm_eps},
+          .query = read.linear(at + "self_attn.q_proj", q, d, c.qkv_bias),
+          .key = read.linear(at + "self_attn.k_proj", kv, d, c.qkv_bias),
+          .value = read.linear(at + "self_attn.v_proj", kv, d, c.qkv_bias),
+          .query_norm = head_norm("self_attn.q_norm"),
+          .key_norm = head_norm("self_attn.k_norm"),
+          .attention_output = read.linear(at + "self_attn.o_proj", d, q, c.attention_output_bias),
+          .attention_norm = {read, at + "post_attention_layernorm", d, c.norm_eps},
+          .gate = read.linear(at + "mlp.gate_proj", f, d, c.mlp_bias),
+          .up = read.linear(at + "mlp.up_proj", f, d, c.mlp_bias),
+          .down = read.linear(at + "mlp.down_proj", d, f, c.mlp_bias)};
+}
+
+Tensor Llama::attend(size_t index, const Tensor& x, const Sequences& s, const RotaryAngles& angles,
+                     Context& context) const {
+  const HfConfig& c = config();
+  const Layer& layer = layers_[index];
+  const int64_t n = x.dim(0);
+  auto turn = [&](const Tensor& heads) { return rotary(heads, angles.rows, angles.cos, angles.sin); };
+  const Tensor q = reshape(layer.query->forward(x, context), {n, c.num_attention_heads, c.head_dim});  // (N, H, D)
+  const Tensor k = reshape(layer.key->forward(x, context), {n, c.num_key_value_heads, c.head_dim});    // (N, G, D)
+  const Tensor v = reshape(layer.value->forward(x, context), k.shape());
+  const Tensor y = causal_attention(turn(norm_heads(layer.query_norm, q)), turn(norm_heads(layer.key_norm, k)), v, s,
+                                    int64_t(index), c.windows[index]);
+  return layer.attention_output->forward(reshape(y, {n, c.num_attention_heads * c.head_dim}), context);
+}
+
+Tensor Llama::hidden_states(const Sequences& s, Context& context) const {
+  check(s);
+  const RotaryAngles angles = rotary_.angles(s);
+  Tensor x = gather_rows(embeddings_, s.ids, dtype_);  // (N, d)
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    x = x + attend(i, layer.input_norm(x), s, angles, context);
+    const Tensor h = layer.attention_norm(x);
+    x = x + layer.down->forward(swiglu(layer.gate->forward(h, context), layer.up->forward(h, context)), context);
+  }
+  return (*norm_)(x);
+}
+
+void Llama::visit_linears(LinearVisitor visit) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const std::string at = "model." + layer_name(i);
+    Layer& layer = layers_[i];
+    visit(at + "self_attn.q_proj", layer.query);
+    visit(at + "self_attn.k_proj", layer.key);
+    visit(at + "self_attn.v_proj", layer.value);
+    visit(at + "self_attn.o_proj", layer.attention_output);
+    visit(at + "mlp.gate_proj", layer.gate);
+    visit(at + "mlp.up_proj", layer.up);
+    visit(at + "mlp.down_proj", layer.down);
+  }
+}
+
+}  // namespace mora
