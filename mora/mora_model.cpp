@@ -33,10 +33,13 @@ std::vector<std::string> module_names(Model& model) {
 
 }  // namespace
 
-MoRAModel::MoRAModel(std::unique_ptr<Model> base, const AdapterSpec& spec, const Targets& targets, uint64_t seed)
-    : base_(std::move(base)) {
+void MoRAModel::add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed) {
+  auto adapt = [&](const std::string& path, LinearSlot& slot) {
+    const uint64_t index = adapted_.size() + 1;
+    put(path, slot, make_layer(spec, slot->in(), slot->out(), seed, index));
+  };
   if (const auto* word = std::get_if<std::string>(&targets); word && *word == "all-linear") {
-    base_->visit_linears([&](const std::string& path, LinearSlot& slot) { adapt(path, slot, spec, seed); });
+    base_->visit_linears(adapt);
     return;
   }
   auto visit_all = [&](Model::LinearVisitor visit) {
@@ -46,7 +49,7 @@ MoRAModel::MoRAModel(std::unique_ptr<Model> base, const AdapterSpec& spec, const
   if (const auto* expression = std::get_if<std::string>(&targets)) {
     const ModulePattern pattern(*expression, "adapter.targets");
     visit_all([&](const std::string& path, LinearSlot& slot) {
-      if (pattern.matches(path)) adapt(path, slot, spec, seed);
+      if (pattern.matches(path)) adapt(path, slot);
     });
     if (adapted_.empty()) fail_without_match(*base_, *expression);
     return;
@@ -59,15 +62,42 @@ MoRAModel::MoRAModel(std::unique_ptr<Model> base, const AdapterSpec& spec, const
       if (!ends_with_module(path, names[i])) continue;
       wanted = used[i] = true;
     }
-    if (wanted) adapt(path, slot, spec, seed);
+    if (wanted) adapt(path, slot);
   });
   for (size_t i = 0; i < names.size(); ++i) {
     if (!used[i]) fail_without_match(*base_, names[i]);
   }
 }
 
-void MoRAModel::adapt(const std::string& path, LinearSlot& slot, const AdapterSpec& spec, uint64_t seed) {
-  auto layer = make_layer(spec, slot->in(), slot->out(), seed, adapted_.size() + 1);
+LinearSlot* MoRAModel::slot_of(const std::string& module, std::string& path) {
+  LinearSlot* found = nullptr;
+  auto look = [&](const std::string& at, LinearSlot& slot) {
+    if (!ends_with_module(at, module)) return;
+    found = &slot;
+    path = at;
+  };
+  base_->visit_linears(look);
+  base_->visit_extra_linears(look);
+  return found;
+}
+
+const Linear* MoRAModel::find(const std::string& module) {
+  std::string path;
+  const LinearSlot* slot = slot_of(module, path);
+  return slot ? slot->get() : nullptr;
+}
+
+void MoRAModel::attach(const std::string& module, std::unique_ptr<MoRALayer> layer) {
+  std::string path;
+  LinearSlot* slot = slot_of(module, path);
+  require<ConfigError>(slot != nullptr,
+                       "the adapter has a module '{}' that this {} model lacks: it was made for another model", module,
+                       base_->config().model_type);
+  require<ConfigError>(!adapted_.contains(path), "the adapter has two entries for module '{}'", path);
+  put(path, *slot, std::move(layer));
+}
+
+void MoRAModel::put(const std::string& path, LinearSlot& slot, std::unique_ptr<MoRALayer> layer) {
   auto linear = std::make_unique<MoRALinear>(std::move(slot), std::move(layer));
   adapted_[path] = linear.get();
   slot = std::move(linear);

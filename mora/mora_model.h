@@ -18,9 +18,16 @@ using Targets = std::variant<std::string, std::vector<std::string>>;
 
 class MoRAModel {
  public:
+  explicit MoRAModel(std::unique_ptr<Model> base) : base_(std::move(base)) {}
+
   // Puts a fresh adapter on each targeted linear. Throws ConfigError when a target matches nothing, naming the nearest
   // module.
-  MoRAModel(std::unique_ptr<Model> base, const AdapterSpec& spec, const Targets& targets, uint64_t seed);
+  void add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed);
+  // Puts `layer` on the linear of this module path, or on the one whose path ends with it. Throws ConfigError when
+  // there is none.
+  void attach(const std::string& module, std::unique_ptr<MoRALayer> layer);
+  // The linear of that path (or path's end), null when there is none.
+  const Linear* find(const std::string& module);
 
   Model& base() { return *base_; }
   const Model& base() const { return *base_; }
@@ -39,7 +46,8 @@ class MoRAModel {
   int64_t trainable_parameters();
 
  private:
-  void adapt(const std::string& path, LinearSlot& slot, const AdapterSpec& spec, uint64_t seed);
+  LinearSlot* slot_of(const std::string& module, std::string& path);
+  void put(const std::string& path, LinearSlot& slot, std::unique_ptr<MoRALayer> layer);
 
   std::unique_ptr<Model> base_;
   std::map<std::string, MoRALinear*> adapted_;

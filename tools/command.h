@@ -19,6 +19,7 @@ struct Session {
   int threads = 0;  // 0: as many as the machine has
   std::string device = "cpu";
   std::function<void()> run;
+  int exit_code = 0;  // of a command that ended well: 130 and 143 after a signal it obeyed
 
   // With --json, the last line of stdout.
   void print_result(const nlohmann::ordered_json& result) const;
@@ -29,6 +30,10 @@ struct Session {
 CLI::App* add_command(CLI::App& program, Session& session, const std::string& name, const std::string& summary,
                       std::function<void()> run);
 
+void add_train(CLI::App& program, Session& session);
+void add_eval(CLI::App& program, Session& session);
+void add_predict(CLI::App& program, Session& session);
+void add_forward(CLI::App& program, Session& session);
 void add_tokenize(CLI::App& program, Session& session);
 void add_inspect(CLI::App& program, Session& session);
 void add_doctor(CLI::App& program, Session& session);

@@ -86,7 +86,9 @@ int run(int argc, char** argv) {
   program.set_version_flag("--version", "mora " MORA_VERSION, "print the version");
   program.require_subcommand(0, 1);
   program.allow_extras();
-  for (const auto add : {add_tokenize, add_inspect, add_doctor, add_config_reference}) add(program, session);
+  for (const auto add :
+       {add_train, add_eval, add_predict, add_forward, add_tokenize, add_inspect, add_doctor, add_config_reference})
+    add(program, session);
 
   try {
     try {
@@ -107,7 +109,7 @@ int run(int argc, char** argv) {
   start(session);
   session.run();
   require<IoError>(std::fflush(stdout) == 0 && std::ferror(stdout) == 0, "standard output: cannot be written");
-  return 0;
+  return session.exit_code;
 }
 
 }  // namespace

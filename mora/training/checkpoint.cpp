@@ -1,0 +1,113 @@
+#include "mora/training/checkpoint.h"
+
+#include <nlohmann/json.hpp>
+
+#include "loaders/checksum.h"
+#include "loaders/durable_file.h"
+#include "loaders/json.h"
+#include "loaders/json_fields.h"
+#include "loaders/safetensors.h"
+
+namespace mora {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t format_version = 1;
+constexpr int64_t no_limit = INT64_MAX;
+const char* const member_files[] = {"parameters.safetensors", "optimizer.safetensors", "state.json"};
+
+void write_tensors(const std::filesystem::path& file, const std::vector<NamedTensor>& tensors) {
+  std::map<std::string, Tensor> by_name;
+  for (const NamedTensor& t : tensors) by_name[t.name] = t.tensor;
+  write_safetensors(file, by_name, {{"format", "mora"}});
+}
+
+std::vector<NamedTensor> read_tensors(const std::filesystem::path& path) {
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  std::vector<NamedTensor> tensors;
+  for (const TensorInfo& t : file.tensors()) tensors.push_back({t.name, file.tensor(t)});
+  return tensors;
+}
+
+Json to_json(const Progression& p) {
+  Json j;
+  j["step"] = p.step;
+  j["epoch"] = p.epoch;
+  j["batch"] = p.batch;
+  j["micro_batch"] = p.micro_batch;
+  j["tokens"] = p.tokens;
+  j["seconds"] = p.seconds;
+  j["loss_sum"] = p.loss_sum;
+  j["skipped"] = p.skipped;
+  j["best"] = p.best ? Json(*p.best) : Json(nullptr);
+  j["evaluations_since_best"] = p.evaluations_since_best;
+  return j;
+}
+
+Progression progression_from(const JsonFields& f) {
+  Progression p;
+  p.step = f.integer("step", 0, no_limit);
+  p.epoch = f.integer("epoch", 0, no_limit);
+  p.batch = f.integer("batch", 0, no_limit);
+  p.micro_batch = f.integer("micro_batch", 0, no_limit);
+  p.tokens = f.integer("tokens", 0, no_limit);
+  p.seconds = f.number("seconds", 0, 1e300);
+  p.loss_sum = f.number("loss_sum", -1e300, 1e300);
+  p.skipped = f.integer("skipped", 0, no_limit);
+  if (f.has("best")) p.best = f.number("best", -1e300, 1e300);
+  p.evaluations_since_best = f.integer("evaluations_since_best", 0, no_limit);
+  return p;
+}
+
+void check_manifest(const std::filesystem::path& directory) {
+  const auto path = directory / "manifest.json";
+  const nlohmann::json document = read_json(path);
+  const JsonFields manifest(document, path.string());
+  const int64_t version = manifest.integer("format", 1, no_limit);
+  require<IoError>(version <= format_version, "{}: format {}: written by a newer mora; this one reads up to {}",
+                   path.string(), version, format_version);
+  const JsonFields files(manifest.require_member("files"), manifest.place("files"));
+  for (const char* name : member_files) {
+    const JsonFields entry(files.require_member(name), files.place(name));
+    const auto file = directory / name;
+    require<IoError>(std::filesystem::is_regular_file(file), "{}: missing from the checkpoint", file.string());
+    const auto size = int64_t(std::filesystem::file_size(file));
+    require<IoError>(size == entry.integer("bytes", 0, no_limit), "{}: {} bytes, the manifest says {}", file.string(),
+                     size, entry.integer("bytes", 0, no_limit));
+    require<IoError>(checksum_text(checksum_file(file)) == entry.string("xxh3"),
+                     "{}: its checksum is not the manifest's: the file is damaged", file.string());
+  }
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint) {
+  StagedDirectory staged(directory);
+  write_tensors(staged.path() / member_files[0], checkpoint.parameters);
+  write_tensors(staged.path() / member_files[1], checkpoint.optimizer);
+  Json state = to_json(checkpoint.progression);
+  state["config"] = checkpoint.config;
+  write_durable(staged.path() / member_files[2], state.dump(2) + "\n");
+  Json manifest, files;
+  for (const char* name : member_files) {
+    files[name] = {{"bytes", std::filesystem::file_size(staged.path() / name)},
+                   {"xxh3", checksum_text(checksum_file(staged.path() / name))}};
+  }
+  manifest["format"] = format_version;
+  manifest["step"] = checkpoint.progression.step;
+  manifest["files"] = files;
+  write_durable(staged.path() / "manifest.json", manifest.dump(2) + "\n");
+  staged.commit();
+}
+
+Checkpoint load_checkpoint(const std::filesystem::path& directory) {
+  check_manifest(directory);
+  const auto state_path = directory / member_files[2];
+  const nlohmann::json document = read_json(state_path);
+  const JsonFields state(document, state_path.string());
+  return {progression_from(state), read_tensors(directory / member_files[0]), read_tensors(directory / member_files[1]),
+          state.string("config")};
+}
+
+}  // namespace mora

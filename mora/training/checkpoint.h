@@ -1,0 +1,40 @@
+// A checkpoint: everything a run needs to go on as if it had never stopped.
+//
+//   checkpoints/step-000200/  parameters.safetensors  optimizer.safetensors  state.json  manifest.json
+//
+// The manifest holds the size and checksum of each file and is written last; the directory appears by a rename.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "mora/training/run_directory.h"
+#include "optim/mora_optimizer.h"
+
+namespace mora {
+
+// Where a run stands. All of it is in state.json.
+struct Progression {
+  int64_t step = 0;         // updates made
+  int64_t epoch = 0;        // the epoch whose batches come next,
+  int64_t batch = 0;        // and the next batch in it
+  int64_t micro_batch = 0;  // batches seen since the start: what random streams are keyed by
+  int64_t tokens = 0;
+  double seconds = 0;          // of training, over all processes of the run
+  double loss_sum = 0;         // of updates since the start, for train_loss
+  int64_t skipped = 0;         // updates skipped in a row
+  std::optional<double> best;  // of the early-stop metric, or the validation loss
+  int64_t evaluations_since_best = 0;
+};
+
+struct Checkpoint {
+  Progression progression;
+  std::vector<NamedTensor> parameters, optimizer;
+  std::string config;  // resolved YAML of the run that wrote it
+};
+
+void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint);
+// Throws IoError that says what is damaged.
+Checkpoint load_checkpoint(const std::filesystem::path& directory);
+
+}  // namespace mora

@@ -1,0 +1,131 @@
+#include "mora/training/setup.h"
+
+#include <algorithm>
+
+#include "mora/models/registry.h"
+
+namespace mora {
+namespace {
+
+// What the configuration may say and this trainer cannot do yet: one line each, before anything is loaded.
+void refuse_unsupported(const Config& c) {
+  auto refuse = [](bool present, std::string_view key) {
+    require<ConfigError>(!present, "{}: not supported by this version of mora train", key);
+  };
+  refuse(c.task == Task::causal_lm, "task: causal_lm");
+  refuse(!c.tasks.empty() || !c.data, "tasks");
+  refuse(c.continual.has_value(), "continual");
+  refuse(c.meta.has_value(), "meta");
+  refuse(c.adapter.experts.has_value(), "adapter.experts");
+  refuse(c.adapter.act.has_value(), "adapter.act");
+  refuse(c.adapter.adapt.has_value(), "adapter.adapt");
+  refuse(!c.adapter.rank_pattern.empty(), "adapter.rank_pattern");
+  refuse(!c.adapter.alpha_pattern.empty(), "adapter.alpha_pattern");
+  refuse(!c.adapter.modules_to_save.empty(), "adapter.modules_to_save");
+  refuse(c.adapter.init != "default" && c.adapter.init != "gaussian", "adapter.init: " + c.adapter.init);
+  refuse(c.optimizer.kind != "adamw" && c.optimizer.kind != "sgd", "optimizer.kind: " + c.optimizer.kind);
+  refuse(c.optimizer.sam.has_value(), "optimizer.sam");
+  refuse(c.train.precision != Precision::f32, "train.precision: " + std::string(name_of(c.train.precision)));
+  refuse(c.train.recompute, "train.recompute");
+}
+
+AdapterSpec spec_of(const AdapterConfig& a) {
+  AdapterSpec spec;
+  spec.kind = a.kind == "mora" ? AdapterSpec::Kind::mora : AdapterSpec::Kind::lora;
+  require<ConfigError>(a.kind == "mora" || a.kind == "lora" || a.kind == "rslora",
+                       "adapter.kind: {}: not supported by this version of mora train", a.kind);
+  spec.rank = a.rank;
+  spec.op = parse_operator(a.mora_operator);
+  spec.alpha = a.alpha;
+  spec.rank_stabilized = a.kind == "rslora";
+  spec.gaussian = a.init == "gaussian";
+  spec.dropout = a.dropout;
+  return spec;
+}
+
+SequenceDataOptions data_options(const Config& c, const std::vector<std::string>& files,
+                                 std::vector<std::string> labels, int64_t longest) {
+  const DataConfig& d = *c.data;
+  return {.task = c.task,
+          .files = files,
+          .text = d.text.value_or("text"),
+          .label = d.label.value_or("label"),
+          .known_labels = std::move(labels),
+          .max_length = std::min(d.max_length, longest)};
+}
+
+void read_data(const Config& c, const Tokenizer& tokenizer, const std::vector<std::string>& labels, int64_t longest,
+               TrainingSetup& setup) {
+  setup.train = read_sequences(data_options(c, c.data->train, labels, longest), tokenizer);
+  if (!c.data->valid.empty()) {
+    setup.valid = read_sequences(data_options(c, c.data->valid, setup.train.labels, longest), tokenizer);
+  } else if (c.data->valid_fraction) {
+    std::tie(setup.train, setup.valid) = split(std::move(setup.train), *c.data->valid_fraction, uint64_t(c.train.seed));
+  }
+}
+
+// `balanced`: rows / (classes · rows of the class), as scikit-learn.
+std::vector<float> class_weights_of(const std::optional<ClassWeights>& wanted, const SequenceData& data) {
+  if (!wanted) return {};
+  const size_t classes = data.labels.size();
+  std::vector<float> weights(wanted->weights.begin(), wanted->weights.end());
+  if (wanted->balanced) {
+    std::vector<double> rows(classes, 0);
+    for (const Example& e : data.examples) rows[size_t(e.label)] += 1;
+    for (size_t k = 0; k < classes; ++k) {
+      require<ConfigError>(rows[k] > 0, "head.class_weights: balanced: label '{}' has no training row", data.labels[k]);
+      weights.push_back(float(double(data.size()) / (double(classes) * rows[k])));
+    }
+  }
+  require<ConfigError>(weights.size() == classes, "head.class_weights: {} weights for {} labels", weights.size(),
+                       classes);
+  return weights;
+}
+
+int64_t frozen_parameters(Model& model) {
+  int64_t total = 0;
+  auto add = [&](const std::string&, LinearSlot& slot) {
+    total += slot->in() * slot->out() + (slot->frozen()->bias().defined() ? slot->out() : 0);
+  };
+  model.visit_linears(add);
+  model.visit_extra_linears(add);
+  return total + model.config().hidden_size * (model.config().vocab_size + model.config().max_position_embeddings +
+                                               model.config().type_vocab_size);
+}
+
+}  // namespace
+
+TrainingSetup set_up(const Config& c) {
+  refuse_unsupported(c);
+  TrainingSetup setup;
+  const Tokenizer tokenizer = Tokenizer::load(c.model);
+  setup.model = std::make_unique<MoRAModel>(load_model(c.model));
+  MoRAModel& model = *setup.model;
+  setup.total_parameters = frozen_parameters(model.base());
+
+  AdapterInfo& info = setup.info;
+  if (c.adapter.init_from) info = load_adapter(*c.adapter.init_from, model);
+  read_data(c, tokenizer, info.labels, model.base().config().max_position_embeddings, setup);
+  info.base_model = c.model;
+  info.task = name_of(c.task);
+  info.labels = setup.train.labels;
+  if (!c.adapter.init_from && c.adapter.kind != "none")
+    model.add_adapters(spec_of(c.adapter), c.adapter.targets, uint64_t(c.train.seed));
+  const int64_t outputs = c.task == Task::regression ? 1 : int64_t(info.labels.size());
+  require<ConfigError>(c.task == Task::regression || outputs >= 2,
+                       "data.label: the training data has one label ('{}'); classification needs two",
+                       info.labels.empty() ? "" : info.labels.front());
+  if (!model.classifier()) {
+    const Pooling pooling = resolve_pooling(c.head.pooling, model.base(), c.model);
+    model.set_head(pooling, Classifier::fresh(outputs, model.base().config().hidden_size, uint64_t(c.train.seed)));
+  }
+  require<ConfigError>(model.classifier()->weight.dim(0) == outputs,
+                       "adapter.init_from: its classifier has {} outputs, the data has {} labels",
+                       model.classifier()->weight.dim(0), outputs);
+  info.pooling = name_of(model.pooling());
+  setup.class_weights = class_weights_of(c.head.class_weights, setup.train);
+  setup.total_parameters += model.trainable_parameters();
+  return setup;
+}
+
+}  // namespace mora

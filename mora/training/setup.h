@@ -1,0 +1,21 @@
+// From a configuration to what the trainer drives: the model with its adapter and head, and the data.
+#pragma once
+
+#include "mora/adapter_directory.h"
+#include "mora/training/sequence_data.h"
+
+namespace mora {
+
+struct TrainingSetup {
+  std::unique_ptr<MoRAModel> model;
+  AdapterInfo info;
+  SequenceData train;
+  SequenceData valid;                // may be empty
+  std::vector<float> class_weights;  // by class; empty: all 1
+  int64_t total_parameters = 0;      // frozen and trained
+};
+
+// Throws ConfigError for a setting that this trainer does not support yet, naming it.
+TrainingSetup set_up(const Config& config);
+
+}  // namespace mora

@@ -1,0 +1,349 @@
+#include "mora/training/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/reduce.h"
+#include "autograd/ops/shape.h"
+#include "kernels/binary.h"
+#include "kernels/copy.h"
+#include "mora/training/checkpoint.h"
+#include "mora/training/process_memory.h"
+#include "mora/training/progress.h"
+#include "mora/training/run_directory.h"
+#include "mora/training/setup.h"
+#include "optim/mora_optimizer.h"
+#include "optim/mora_scheduler.h"
+
+namespace mora {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::vector<Parameter> parameters_of(MoRAModel& model, const OptimizerConfig& config) {
+  std::vector<Parameter> parameters;
+  model.visit_parameters([&](const std::string& name, Tensor& value) {
+    Parameter p{.name = name, .value = value};
+    if (config.head_lr && name.starts_with("classifier.")) p.lr_scale = *config.head_lr / config.lr;
+    if (name.ends_with(".lora_B")) p.lr_scale = config.lora_plus;
+    parameters.push_back(std::move(p));
+  });
+  return parameters;
+}
+
+MoRAOptimizerOptions optimizer_options(const Config& c) {
+  return {.kind = c.optimizer.kind,
+          .betas = c.optimizer.betas,
+          .eps = c.optimizer.eps,
+          .weight_decay = c.optimizer.weight_decay,
+          .momentum = c.optimizer.momentum,
+          .clip = c.train.clip};
+}
+
+// One run from its first update, or from a checkpoint, to its end.
+class Trainer {
+ public:
+  Trainer(const Config& config, const TrainOptions& options)
+      : config_(config),
+        options_(options),
+        setup_(set_up(config)),
+        directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
+        lengths_(setup_.train.lengths()),
+        optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
+        plan_(plan_of(0)),
+        total_(total_updates()),
+        scheduler_(config.optimizer.lr, config.schedule.over(total_, config.optimizer.lr)),
+        progress_(options.quiet) {}
+
+  TrainResult run() {
+    if (options_.resume)
+      resume();
+    else
+      directory_.write_config(config_);
+    first_step_ = at_.step;
+    earlier_seconds_ = at_.seconds;
+    start_ = Clock::now();
+    while (at_.step < total_ && !ended_) {
+      update();
+      after_update();
+    }
+    return finish();
+  }
+
+ private:
+  // --- the plan -----------------------------------------------------------------------------------------------------
+
+  EpochPlan plan_of(uint64_t epoch) const {
+    const TrainConfig& t = config_.train;
+    return plan_epoch(lengths_,
+                      {.batch_size = t.batch_size.value_or(32),
+                       .batch_tokens = t.batch_tokens.value_or(0),
+                       .shuffle = config_.data->shuffle,
+                       .packing = config_.data->packing,
+                       .seed = uint64_t(t.seed)},
+                      epoch);
+  }
+  int64_t updates_per_epoch() const { return (plan_.size() + config_.train.accumulate - 1) / config_.train.accumulate; }
+  int64_t total_updates() const {
+    if (config_.train.steps) return *config_.train.steps;
+    return std::max<int64_t>(1,
+                             int64_t(std::ceil(config_.train.epochs.value_or(3) * double(updates_per_epoch()) - 1e-9)));
+  }
+  bool is_due(const std::optional<Interval>& interval) const {
+    if (!interval) return false;
+    const int64_t every =
+        interval->steps > 0
+            ? interval->steps
+            : std::max<int64_t>(1, int64_t(std::llround(interval->epochs * double(updates_per_epoch()))));
+    return at_.step % every == 0;
+  }
+
+  // The batches of the next update, fewer than `accumulate` at an epoch's end.
+  std::vector<PackedBatch> next_batches() {
+    if (at_.batch == plan_.size()) {
+      at_.batch = 0;
+      plan_ = plan_of(uint64_t(++at_.epoch));
+    }
+    std::vector<PackedBatch> batches;
+    for (int64_t i = 0; i < config_.train.accumulate && at_.batch < plan_.size(); ++i) {
+      batches.push_back(pack_rows(setup_.train, plan_.batch(at_.batch++)));
+    }
+    return batches;
+  }
+
+  // --- one update ---------------------------------------------------------------------------------------------------
+
+  double weight_of(const PackedBatch& batch) const {  // what the sum of the batch's losses is to be divided by
+    if (setup_.class_weights.empty()) return double(batch.sequences());
+    double total = 0;
+    for (int32_t label : batch.labels) total += double(setup_.class_weights[size_t(label)]);
+    return total;
+  }
+
+  Tensor total_loss(const Tensor& logits, const PackedBatch& batch) const {
+    Tensor losses = row_losses(logits, batch, config_.task);
+    if (!setup_.class_weights.empty()) {
+      std::vector<float> weights;
+      for (int32_t label : batch.labels) weights.push_back(setup_.class_weights[size_t(label)]);
+      losses = losses * Tensor::from(weights, {batch.sequences()});
+    }
+    return sum(losses);
+  }
+
+  // The gradient of the mean loss over all rows of the update, and that loss.
+  double gradients_of(const std::vector<PackedBatch>& batches, Tensors& gradients) {
+    double rows = 0, loss = 0;
+    for (const PackedBatch& b : batches) rows += weight_of(b);
+    Tensors leaves;
+    for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
+    for (const PackedBatch& batch : batches) {
+      Context context;
+      context.training = true;
+      context.seed = uint64_t(config_.train.seed);
+      context.epoch = uint64_t(at_.epoch);
+      context.step = uint64_t(at_.micro_batch++);
+      const Tensor mean = total_loss(setup_.model->logits(to_sequences(batch), context), batch) / rows;
+      loss += mean.item();
+      Tensors found = grad(mean, leaves);
+      for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
+      at_.tokens += batch.tokens();
+    }
+    return loss;
+  }
+
+  // Gradients are clipped in place: each must be dense and nobody else's.
+  static void add_gradient(Tensors& sums, size_t i, Tensor& g) {
+    if (sums.size() <= i) sums.resize(i + 1);
+    if (sums[i].defined()) {
+      kernels::axpy(contiguous(g), sums[i], 1.0);
+    } else if (g.is_contiguous() && g.use_count() == 1 && g.storage()->use_count() == 1) {
+      sums[i] = std::move(g);
+    } else {
+      sums[i] = Tensor::empty(g.meta());
+      kernels::copy(g, sums[i]);
+    }
+  }
+
+  void update() {
+    const auto began = Clock::now();
+    const int64_t tokens_before = at_.tokens;
+    const std::vector<PackedBatch> batches = next_batches();
+    Tensors gradients;
+    const double loss = gradients_of(batches, gradients);
+    const double lr = scheduler_.rate(at_.step);
+    MoRAOptimizer::Outcome outcome;
+    if (std::isfinite(loss)) outcome = optimizer_.step(gradients, lr);
+    ++at_.step;
+    at_.seconds = earlier_seconds_ + seconds_since(start_);
+    const double speed = double(at_.tokens - tokens_before) / std::max(1e-9, seconds_since(began));
+    if (!outcome.applied) return skip(loss, outcome);
+    at_.skipped = 0;
+    at_.loss_sum += loss;
+    directory_.log({{"step", at_.step},
+                    {"epoch", epochs()},
+                    {"loss", loss},
+                    {"lr", lr},
+                    {"grad_norm", outcome.gradient_norm},
+                    {"tokens", at_.tokens},
+                    {"tokens_per_second", speed},
+                    {"seconds", at_.seconds}},
+                   "train");
+    progress_.update({.step = at_.step,
+                      .total = total_,
+                      .loss = loss,
+                      .lr = lr,
+                      .tokens_per_second = speed,
+                      .seconds = seconds_since(start_),
+                      .first_step = first_step_,
+                      .memory_bytes = resident_bytes()});
+  }
+
+  void skip(double loss, const MoRAOptimizer::Outcome& outcome) {
+    const std::string what = std::isfinite(loss) ? "the gradient of " + outcome.not_finite : "the loss";
+    directory_.log({{"step", at_.step}, {"event", {{"kind", "skipped_update"}, {"reason", what + " is not finite"}}}},
+                   "train");
+    progress_.note(fmt::format("update {} skipped: {} is not finite", at_.step, what));
+    ++at_.skipped;
+    require<Error>(
+        at_.skipped < config_.train.max_skipped,
+        "{}: {} updates in a row were skipped: {} is not finite; lower optimizer.lr (the last checkpoint is intact)",
+        config_.out, at_.skipped, what);
+  }
+
+  double epochs() const { return double(at_.epoch) + double(at_.batch) / double(plan_.size()); }
+
+  // --- between updates ----------------------------------------------------------------------------------------------
+
+  void after_update() {
+    const bool last = at_.step == total_;
+    if (setup_.valid.size() > 0 && (last || is_due(config_.train.eval_every))) validate();
+    const int signal = options_.signal ? options_.signal->exchange(0) : 0;
+    if (signal == SIGINT || signal == SIGTERM) stopped_by_ = signal;
+    ended_ = ended_ || stopped_by_ != 0;
+    if (last || ended_ || signal == SIGUSR1 || is_due(config_.train.save_every)) save();
+  }
+
+  void validate() {
+    valid_ = evaluate(*setup_.model, setup_.valid, config_.task);
+    Json values = {{"loss", valid_->loss}};
+    for (const auto& [name, value] : valid_->metrics.values) values[name] = value;
+    directory_.log({{"step", at_.step}, {"valid", values}}, "valid");
+    std::string line = fmt::format("step {}: validation loss {:.4f}", at_.step, valid_->loss);
+    for (const auto& [name, value] : valid_->metrics.values) line += fmt::format("  {} {:.4f}", name, value);
+    progress_.note(line);
+
+    const std::string metric = config_.train.early_stop ? config_.train.early_stop->metric : "loss";
+    const double value = metric == "loss" ? valid_->loss : valid_->metrics.at(metric);
+    const bool better =
+        !at_.best || (metric != "loss" && larger_is_better(metric) ? value > *at_.best : value < *at_.best);
+    if (std::isfinite(value) && better) {
+      at_.best = value;
+      at_.evaluations_since_best = 0;
+      save_adapter_to(directory_.best());
+    } else if (++at_.evaluations_since_best;
+               config_.train.early_stop && at_.evaluations_since_best >= config_.train.early_stop->patience) {
+      progress_.note(
+          fmt::format("stopped early: {} has not improved in {} evaluations", metric, at_.evaluations_since_best));
+      ended_ = true;
+    }
+  }
+
+  void save_adapter_to(const std::filesystem::path& target) {
+    StagedDirectory staged(target);
+    save_adapter(staged.path(), *setup_.model, setup_.info);
+    staged.commit();
+  }
+
+  void save() {
+    directory_.sync();
+    std::vector<NamedTensor> parameters;
+    for (const Parameter& p : optimizer_.parameters()) parameters.push_back({p.name, p.value});
+    save_checkpoint(directory_.checkpoint(at_.step),
+                    {at_, std::move(parameters), optimizer_.state(), to_yaml(config_)});
+    directory_.remove_old_checkpoints(config_.train.keep);
+  }
+
+  // --- the ends -----------------------------------------------------------------------------------------------------
+
+  // The newest checkpoint that is whole.
+  void resume() {
+    const std::vector<int64_t> steps = directory_.checkpoints();
+    require<ConfigError>(!steps.empty(), "{}: no checkpoint to resume from", config_.out);
+    for (size_t i = steps.size(); i-- > 0;) {
+      try {
+        restore(load_checkpoint(directory_.checkpoint(steps[i])));
+        return;
+      } catch (const IoError& error) {
+        if (i == 0) throw;
+        progress_.note(fmt::format("warning: {}; going back to the checkpoint before it", error.what()));
+      }
+    }
+  }
+
+  void restore(const Checkpoint& checkpoint) {
+    require<ConfigError>(checkpoint.config == to_yaml(config_),
+                         "{}: the configuration is not the one the run was started with ({}); resume with the same",
+                         config_.out, (directory_.path() / "config.yaml").string());
+    for (const Parameter& p : optimizer_.parameters()) {
+      const auto saved = std::find_if(checkpoint.parameters.begin(), checkpoint.parameters.end(),
+                                      [&](const NamedTensor& t) { return t.name == p.name; });
+      require<IoError>(saved != checkpoint.parameters.end() && saved->tensor.meta() == p.value.meta(),
+                       "{}: the checkpoint's tensor '{}' does not fit", config_.out, p.name);
+      Tensor target = p.value;
+      kernels::copy(saved->tensor, target);
+    }
+    optimizer_.load_state(checkpoint.optimizer);
+    at_ = checkpoint.progression;
+    plan_ = plan_of(uint64_t(at_.epoch));
+    directory_.rewind_metrics(at_.step);
+  }
+
+  TrainResult finish() {
+    save_adapter_to(directory_.adapter());
+    TrainResult result;
+    result.out = config_.out;
+    result.steps = at_.step;
+    result.epochs = epochs();
+    result.seconds = at_.seconds;
+    result.tokens = at_.tokens;
+    result.train_loss = at_.step > 0 ? at_.loss_sum / double(at_.step) : 0;
+    if (!valid_ && setup_.valid.size() > 0 && !stopped_by_)
+      valid_ = evaluate(*setup_.model, setup_.valid, config_.task);
+    result.valid = std::move(valid_);
+    result.trainable_parameters = setup_.model->trainable_parameters();
+    result.total_parameters = setup_.total_parameters;
+    result.stopped_by = stopped_by_;
+    return result;
+  }
+
+  const Config& config_;
+  const TrainOptions& options_;
+  TrainingSetup setup_;  // first: what is wrong with the configuration leaves no directory behind
+  RunDirectory directory_;
+  std::vector<int32_t> lengths_;
+  MoRAOptimizer optimizer_;
+  EpochPlan plan_;
+  int64_t total_;
+  MoRAScheduler scheduler_;
+  Progress progress_;
+
+  Progression at_;
+  std::optional<Evaluation> valid_;
+  bool ended_ = false;
+  int stopped_by_ = 0;
+  int64_t first_step_ = 0;
+  double earlier_seconds_ = 0;
+  Clock::time_point start_;
+};
+
+}  // namespace
+
+TrainResult train(const Config& config, const TrainOptions& options) { return Trainer(config, options).run(); }
+
+}  // namespace mora
