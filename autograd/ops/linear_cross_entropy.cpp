@@ -1,0 +1,114 @@
+#include "autograd/ops/linear_cross_entropy.h"
+
+#include <algorithm>
+
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/cross_entropy.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/matmul.h"
+#include "kernels/copy.h"
+#include "kernels/softmax.h"
+
+namespace mora {
+namespace {
+
+constexpr int64_t kChunkLogits = int64_t{1}
+                                 << 24;  // 64 MiB in f32: few enough to be cheap, many enough rows for a GEMM
+
+// Rows of a chunk: a multiple of 64, so that few shapes of the product occur.
+int64_t chunk_rows(int64_t vocabulary) {
+  return std::clamp<int64_t>(kChunkLogits / std::max<int64_t>(vocabulary, 1) / 64 * 64, 64, 1024);
+}
+
+// The rows with a label, and their labels.
+struct Labelled {
+  Tensor rows, labels;  // i32 (K)
+
+  explicit Labelled(const Tensor& all) {
+    std::vector<int32_t> with, given;
+    const auto values = all.values<int32_t>();
+    for (size_t n = 0; n < values.size(); ++n) {
+      if (values[n] < 0) continue;
+      with.push_back(int32_t(n));
+      given.push_back(values[n]);
+    }
+    rows = Tensor::from(with, {int64_t(with.size())});
+    labels = Tensor::from(given, {int64_t(given.size())});
+  }
+  int64_t count() const { return rows.dim(0); }
+};
+
+Tensor rows_of(const Tensor& x, int64_t begin, int64_t count) {  // a view
+  Shape shape = x.shape();
+  shape[0] = count;
+  return x.alias(shape, x.strides(), x.offset() + begin * x.strides()[0]);
+}
+
+Tensor column(const Tensor& x) { return x.alias({x.dim(0), 1}, {1, 1}, x.offset()); }  // (N) → (N, 1)
+
+}  // namespace
+
+namespace ops {
+
+std::array<std::optional<Meta>, 2> LinearCrossEntropy::infer(const Meta& x) const {
+  require<DTypeError>(is_floating(x.dtype) && labels.dtype() == DType::i32,
+                      "linear_cross_entropy: x {} with labels {}: expected floating, i32", name_of(x.dtype),
+                      name_of(labels.dtype()));
+  require<ShapeError>(x.shape.rank() == 2 && x.shape[1] == w->in() && labels.shape() == Shape{x.shape[0]},
+                      "linear_cross_entropy: x {}, W {}, labels {}: expected (N, d), (V, d), (N)", x.shape,
+                      w->weight().shape(), labels.shape());
+  const Meta losses{{x.shape[0]}, x.dtype == DType::f64 ? DType::f64 : DType::f32, x.device};
+  if (!with_gradients) return {losses, std::nullopt};
+  return {losses, Meta{{Labelled(labels).count(), x.shape[1]}, x.dtype, x.device}};
+}
+
+void LinearCrossEntropy::forward(const Tensor& x, Tensor& loss, Tensor& gradients) const {
+  const Labelled labelled(labels);
+  const int64_t step = chunk_rows(w->out());
+  Tensor losses = Tensor::empty({labelled.count()}, loss.dtype());
+  for (int64_t begin = 0; begin < labelled.count(); begin += step) {
+    const int64_t count = std::min(step, labelled.count() - begin);
+    const Tensor chunk_labels = rows_of(labelled.labels, begin, count);
+    Tensor chunk = Tensor::empty({count, x.dim(1)}, x.dtype());
+    Tensor logits = Tensor::empty({count, w->out()}, x.dtype());
+    Tensor chunk_losses = rows_of(losses, begin, count), lse = Tensor::empty({count}, loss.dtype());
+    kernels::gather_rows(x, rows_of(labelled.rows, begin, count), chunk);
+    kernels::linear(chunk, *w, logits);
+    kernels::cross_entropy(logits, chunk_labels, chunk_losses, lse);
+    if (!gradients.defined()) continue;
+    Tensor ones = Tensor::empty({count}, loss.dtype()), chunk_gradients = rows_of(gradients, begin, count);
+    kernels::fill(ones, 1);
+    kernels::cross_entropy_backward(logits, chunk_labels, lse, ones, logits);  // softmax − [label], in place
+    kernels::linear_backward(logits, *w, chunk_gradients);
+  }
+  kernels::fill(loss, 0);
+  Tensor of_all = column(loss);
+  kernels::scatter_add_rows(column(losses), labelled.rows, of_all);
+}
+
+Tensors LinearCrossEntropy::composite(const Tensor& x) const { return {cross_entropy(linear(x, w), labels), Tensor()}; }
+
+Tensors LinearCrossEntropy::vjp(const Saved& s, const Tensor& gloss, Need) const {
+  return {apply(LinearCrossEntropyBackward{*this, s.output(1)}, s.input(0), gloss)};
+}
+
+void LinearCrossEntropyBackward::forward(const Tensor& x, const Tensor& gloss, Tensor& gx) const {
+  const Labelled labelled(op.labels);
+  Tensor scale = Tensor::empty({labelled.count(), 1}, x.dtype());
+  kernels::gather_rows(column(gloss), labelled.rows, scale);
+  kernels::fill(gx, 0);
+  kernels::scatter_add_rows(gradients * scale, labelled.rows, gx);
+}
+
+Tensor LinearCrossEntropyBackward::composite(const Tensor& x, const Tensor& gloss) const {
+  return composite_backward(op, gloss, Need{1}, x)[0];
+}
+
+}  // namespace ops
+
+Tensor linear_cross_entropy(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
+                            const Tensor& labels) {
+  return apply(ops::LinearCrossEntropy{w, labels, grad_enabled() && requires_grad(x)}, x)[0];
+}
+
+}  // namespace mora

@@ -1,0 +1,46 @@
+// Cross-entropy of each row with its label, through a frozen head: what a language model is trained on.
+#pragma once
+
+#include "autograd/op.h"
+#include "kernels/matmul.h"
+
+namespace mora {
+
+namespace ops {
+
+// loss[n] = logsumexp(x[n]·Wᵀ) − (x[n]·Wᵀ)[labels[n]]; 0 where the label is negative (ignored).
+// x (N, d), W (V, d) frozen, labels i32 (N) → loss (N) f32, f64 for f64.
+// Only rows with a label are multiplied, a chunk of them at a time: the (N, V) logits never exist. The gradient of each
+// loss, softmax·W − W[label], is computed while its chunk's logits are there.
+struct LinearCrossEntropy {
+  static constexpr std::string_view name = "linear_cross_entropy";
+  static constexpr Saves saves{.inputs = 0b1, .outputs = 0b10};
+  static constexpr uint32_t differentiable_outputs = 1;  // the gradients are a hint
+  std::shared_ptr<const kernels::FrozenWeight> w;
+  Tensor labels;
+  bool with_gradients = false;
+
+  // The losses, and the gradients (rows with a label, d) where asked.
+  std::array<std::optional<Meta>, 2> infer(const Meta& x) const;
+  void forward(const Tensor& x, Tensor& loss, Tensor& gradients) const;
+  Tensors composite(const Tensor& x) const;
+  Tensors vjp(const Saved& s, const Tensor& gloss, Need need) const;
+};
+
+struct LinearCrossEntropyBackward {  // gx[n] = gloss[n]·gradients[n]; 0 where the label is negative
+  static constexpr std::string_view name = "linear_cross_entropy_backward";
+  LinearCrossEntropy op;
+  Tensor gradients;
+
+  Meta infer(const Meta& x, const Meta&) const { return x; }
+  void forward(const Tensor& x, const Tensor& gloss, Tensor& gx) const;
+  Tensor composite(const Tensor& x, const Tensor& gloss) const;
+};
+
+}  // namespace ops
+
+// The loss of each row, (N). Throws ShapeError for shapes that do not fit together and for a label ≥ V.
+Tensor linear_cross_entropy(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
+                            const Tensor& labels);
+
+}  // namespace mora
