@@ -38,7 +38,7 @@ struct Labelled {
   int64_t count() const { return rows.dim(0); }
 };
 
-Tensor rows_of(const Tensor& x, int64_t begin, int64_t count) {  // a view
+Tensor row_range(const Tensor& x, int64_t begin, int64_t count) {  // a view
   Shape shape = x.shape();
   shape[0] = count;
   return x.alias(shape, x.strides(), x.offset() + begin * x.strides()[0]);
@@ -68,15 +68,15 @@ void LinearCrossEntropy::forward(const Tensor& x, Tensor& loss, Tensor& gradient
   Tensor losses = Tensor::empty({labelled.count()}, loss.dtype());
   for (int64_t begin = 0; begin < labelled.count(); begin += step) {
     const int64_t count = std::min(step, labelled.count() - begin);
-    const Tensor chunk_labels = rows_of(labelled.labels, begin, count);
+    const Tensor chunk_labels = row_range(labelled.labels, begin, count);
     Tensor chunk = Tensor::empty({count, x.dim(1)}, x.dtype());
     Tensor logits = Tensor::empty({count, w->out()}, x.dtype());
-    Tensor chunk_losses = rows_of(losses, begin, count), lse = Tensor::empty({count}, loss.dtype());
-    kernels::gather_rows(x, rows_of(labelled.rows, begin, count), chunk);
+    Tensor chunk_losses = row_range(losses, begin, count), lse = Tensor::empty({count}, loss.dtype());
+    kernels::gather_rows(x, row_range(labelled.rows, begin, count), chunk);
     kernels::linear(chunk, *w, logits);
     kernels::cross_entropy(logits, chunk_labels, chunk_losses, lse);
     if (!gradients.defined()) continue;
-    Tensor ones = Tensor::empty({count}, loss.dtype()), chunk_gradients = rows_of(gradients, begin, count);
+    Tensor ones = Tensor::empty({count}, loss.dtype()), chunk_gradients = row_range(gradients, begin, count);
     kernels::fill(ones, 1);
     kernels::cross_entropy_backward(logits, chunk_labels, lse, ones, logits);  // softmax − [label], in place
     kernels::linear_backward(logits, *w, chunk_gradients);

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kSmallestCapacity = 64;
 
 // Rows `begin` … `begin + count`−1 of the first dimension, without history.
-Tensor rows_of(const Tensor& x, int64_t begin, int64_t count) {
+Tensor row_range(const Tensor& x, int64_t begin, int64_t count) {
   Shape shape = x.shape();
   shape[0] = count;
   return x.alias(shape, x.strides(), x.offset() + begin * x.strides()[0]);
@@ -27,12 +27,12 @@ void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
     shape[0] = std::max({needed, 2 * capacity, kSmallestCapacity});
     for (Tensor* rows : {&keys, &values}) {
       Tensor larger = Tensor::empty(shape, k.dtype());
-      Tensor used = rows_of(larger, 0, length);
-      if (length > 0) kernels::copy(rows_of(*rows, 0, length), used);
+      Tensor used = row_range(larger, 0, length);
+      if (length > 0) kernels::copy(row_range(*rows, 0, length), used);
       *rows = larger;
     }
   }
-  Tensor new_keys = rows_of(keys, length, k.dim(0)), new_values = rows_of(values, length, k.dim(0));
+  Tensor new_keys = row_range(keys, length, k.dim(0)), new_values = row_range(values, length, k.dim(0));
   kernels::copy(k, new_keys);
   kernels::copy(v, new_values);
   length = needed;
@@ -50,11 +50,11 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
   for (size_t b = 0; b < entries.size(); ++b) {
     const int64_t begin = ends[b], count = ends[b + 1] - ends[b];
     Entry& entry = entries[b];
-    entry.append(rows_of(k, begin, count), rows_of(v, begin, count));
-    Tensor y_rows = rows_of(y, begin, count), lse_rows = rows_of(lse, begin, count);
+    entry.append(row_range(k, begin, count), row_range(v, begin, count));
+    Tensor y_rows = row_range(y, begin, count), lse_rows = row_range(lse, begin, count);
     const auto from_zero = [](int64_t end) { return Tensor::from(std::vector<int32_t>{0, int32_t(end)}, {2}); };
-    kernels::attention(rows_of(q, begin, count), rows_of(entry.keys, 0, entry.length),
-                       rows_of(entry.values, 0, entry.length), from_zero(count), from_zero(entry.length), y_rows,
+    kernels::attention(row_range(q, begin, count), row_range(entry.keys, 0, entry.length),
+                       row_range(entry.values, 0, entry.length), from_zero(count), from_zero(entry.length), y_rows,
                        lse_rows, shape);
   }
   return y;
