@@ -99,10 +99,11 @@ class Backward {
       } else {
         g = output_gradients[i];
         if (!g.defined()) continue;
-        require<AutogradError>(g.shape() == y.shape(), "grad: output gradient {} for an output {}", g.shape(),
-                               y.shape());
+        require<AutogradError>(g.meta() == y.meta(), "grad: output gradient {} {} for an output {} {}",
+                               name_of(g.dtype()), g.shape(), name_of(y.dtype()), y.shape());
       }
-      accumulate(*visit_of(node_of(y)), y.node_output(), std::move(g));
+      // An output older than every input depends on none of them.
+      if (Visit* v = visit_of(node_of(y))) accumulate(*v, y.node_output(), std::move(g));
     }
   }
 
@@ -133,13 +134,14 @@ class Backward {
               gradients.size(), edges.size());
     if (!v.target) v.gradients.clear();
     for (size_t i = 0; i < edges.size(); ++i) {
-      if (!v.need[int(i)]) continue;
+      Visit* input = visit_of(edges[i].node.get());
+      if (!input || !input->needed) continue;
       Tensor& g = gradients[i];
       if (!g.defined()) fail<AutogradError>("{}: no gradient for input {}", v.node->name(), i);
       const Meta expected = v.node->input_meta(int(i));
       invariant(g.shape() == expected.shape && g.dtype() == expected.dtype, "{}: gradient {} {} for input {} of {} {}",
                 v.node->name(), g.shape(), name_of(g.dtype()), i, expected.shape, name_of(expected.dtype));
-      accumulate(*visit_of(edges[i].node.get()), edges[i].output, std::move(g));
+      accumulate(*input, edges[i].output, std::move(g));
     }
     if (!options_.create_graph && !options_.retain_graph) v.node->release_saved();
   }

@@ -1,6 +1,7 @@
 // The tape: one node a recorded op, edges to the nodes that made its inputs.
 #pragma once
 
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -16,11 +17,11 @@ struct Edge {
   uint32_t output = 0;
 };
 
-// Which inputs' gradients are wanted, by position.
+// Which inputs' gradients are wanted, by position. The 64th and those after it share a bit: all of them or none.
 struct Need {
   uint64_t bits = 0;
-  bool operator[](int i) const { return (bits >> i) & 1u; }
-  void set(int i) { bits |= uint64_t{1} << i; }
+  bool operator[](int i) const { return (bits >> std::min(i, 63)) & 1u; }
+  void set(int i) { bits |= uint64_t{1} << std::min(i, 63); }
   bool any() const { return bits != 0; }
 };
 

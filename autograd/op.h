@@ -2,16 +2,17 @@
 //
 // An op is a small struct of its constants with
 //   static constexpr std::string_view name;
-//   infer(const Meta&…) const          the output's Meta (or std::array<Meta | std::optional<Meta>, N>): every check,
-//   no allocation forward(const Tensor&…, Tensor&…)  calls the kernel; inputs contiguous unless `static constexpr bool
-//   strided = true`
-//     or view(const Tensor&) const     for an op that only looks at its input's storage in another way
-//   vjp(const Saved&, const Tensor& gy, Need) const   gradients of the inputs, written in Tensor ops, so that it
-//   differentiates again composite(const Tensor&…) const    the same function in plain ops: documentation, test oracle,
-//   and the derivative where vjp is missing
-// An op without vjp and composite says `using NotDifferentiable = void;`. Only the first `differentiable_outputs`
-// outputs (default: all) carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i) only
-// as far as `saves` names them.
+//   infer(const Meta&…)              the output's Meta (or an array of N, each optional): every check, no allocation
+//   forward(const Tensor&…, Tensor&…)   calls the kernel; undefined where infer gave no Meta
+//     or view(const Tensor&)            for an op that only looks at its input's storage in another way
+//   vjp(const Saved&, const Tensor& gy, Need)   gradients of the inputs, in Tensor ops, so that it differentiates again
+//   composite(const Tensor&…)        the same function in plain ops: documentation, the tests' oracle, and the
+//                                    derivative where vjp is missing
+//
+// forward and view get contiguous inputs unless the op says `static constexpr bool strided = true`. An op without vjp
+// and composite says `using NotDifferentiable = void`. Only the first `differentiable_outputs` outputs (default: all;
+// one for an op with a vjp) carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i)
+// only as far as `saves` names them.
 #pragma once
 
 #include <array>
@@ -31,6 +32,7 @@ struct Saves {
 class Saved {
  public:
   Saved(std::span<const Tensor> inputs, std::span<const Tensor> outputs, const Saves& saves, std::string_view op);
+  int arity() const { return int(metas_.size()); }             // how many inputs there were
   const Meta& meta(int i) const { return metas_[size_t(i)]; }  // of input i, always there
   Tensor input(int i) const;
   // Output i with its history (so that a second derivative passes through it).
@@ -101,6 +103,14 @@ constexpr bool takes_strided() {
     return Op::strided;
   else
     return false;
+}
+
+template <class Op>
+constexpr uint32_t differentiable_outputs(uint32_t outputs) {
+  if constexpr (requires { Op::differentiable_outputs; })
+    return Op::differentiable_outputs;
+  else
+    return outputs;
 }
 
 inline const Meta& meta_value(const Meta& m) { return m; }
@@ -177,8 +187,18 @@ auto apply_list(const Op& op, std::span<const Tensor> in) {
     }
   };
   const auto metas = infer();
+  std::vector<Tensor> packed;  // contiguous stand-ins
+  std::span<const Tensor> args = in;
+  if constexpr (!detail::takes_strided<Op>()) {
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (in[i].is_contiguous()) continue;
+      if (packed.empty()) packed.assign(in.begin(), in.end());
+      packed[i] = detail::contiguous_copy(in[i]);
+    }
+    if (!packed.empty()) args = packed;
+  }
   if constexpr (detail::IsView<Op>) {
-    out[0] = op.view(in[0]);
+    out[0] = op.view(args[0]);
   } else {
     if constexpr (N == 1 && !requires { metas[0]; }) {
       out[0] = Tensor::empty(metas);
@@ -186,16 +206,6 @@ auto apply_list(const Op& op, std::span<const Tensor> in) {
       for (size_t i = 0; i < N; ++i) {
         if (detail::has_meta(metas[i])) out[i] = Tensor::empty(detail::meta_value(metas[i]));
       }
-    }
-    std::vector<Tensor> packed;  // contiguous stand-ins
-    std::span<const Tensor> args = in;
-    if constexpr (!detail::takes_strided<Op>()) {
-      for (size_t i = 0; i < in.size(); ++i) {
-        if (in[i].is_contiguous()) continue;
-        if (packed.empty()) packed.assign(in.begin(), in.end());
-        packed[i] = detail::contiguous_copy(in[i]);
-      }
-      if (!packed.empty()) args = packed;
     }
     [&]<size_t... O>(std::index_sequence<O...>) {
       if constexpr (S::variadic)
@@ -209,8 +219,8 @@ auto apply_list(const Op& op, std::span<const Tensor> in) {
 
   if constexpr (!detail::NotDifferentiable<Op>) {
     if (grad_enabled() && std::any_of(in.begin(), in.end(), [](const Tensor& t) { return requires_grad(t); })) {
-      uint32_t gradients = uint32_t(N);
-      if constexpr (requires { Op::differentiable_outputs; }) gradients = Op::differentiable_outputs;
+      constexpr uint32_t gradients = detail::differentiable_outputs<Op>(uint32_t(N));
+      static_assert(gradients == 1 || !detail::HasVjp<Op>, "a vjp takes the gradient of one output");
       std::vector<Edge> edges;
       edges.reserve(in.size());
       for (const Tensor& t : in) edges.push_back(edge_of(t));

@@ -92,7 +92,8 @@ Tensors Attention::vjp(const Saved& s, const Tensor& gy, Need) const {
   return {g[0], g[1], g[2]};
 }
 
-std::array<Meta, 3> AttentionBackward::infer(const Meta& q, const Meta& k, const Meta& v, const Meta&) const {
+std::array<Meta, 3> AttentionBackward::infer(const Meta& q, const Meta& k, const Meta& v, const Meta& gy) const {
+  require<ShapeError>(q == gy, "attention_backward: q {} with gy {}", q.shape, gy.shape);
   return {q, k, v};
 }
 
@@ -108,6 +109,7 @@ Tensors AttentionBackward::composite(const Tensor& q, const Tensor& k, const Ten
 }
 
 Meta Rotary::infer(const Meta& x) const {
+  require<DTypeError>(is_floating(x.dtype), "rotary: expected a floating dtype, not {}", name_of(x.dtype));
   require<ShapeError>(
       x.shape.rank() == 3 && x.shape[2] % 2 == 0 && cos.dim(1) == x.shape[2] / 2 && positions.dim(0) == x.shape[0],
       "rotary: x {} with {} positions and a table {}", x.shape, positions.dim(0), cos.shape());

@@ -36,7 +36,11 @@ struct CrossEntropy {
 struct CrossEntropyBackward {  // gx[n, v] = gloss[n]·(softmax(x[n])_v − [v = labels[n]])
   static constexpr std::string_view name = "cross_entropy_backward";
   Tensor labels, lse;
-  Meta infer(const Meta& x, const Meta&) const { return x; }
+  Meta infer(const Meta& x, const Meta& gloss) const {
+    require<ShapeError>(gloss.shape == Shape{x.shape[0]}, "cross_entropy_backward: x {} with gloss {}", x.shape,
+                        gloss.shape);
+    return x;
+  }
   void forward(const Tensor& x, const Tensor& gloss, Tensor& gx) const {
     kernels::cross_entropy_backward(x, labels, lse, gloss, gx);
   }

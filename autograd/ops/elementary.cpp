@@ -90,7 +90,9 @@ Tensor ActivationBackward<F>::composite(const Tensor& x, const Tensor& gy) const
   return composite_backward(ActivationFunction<F>{}, gy, Need{1}, x)[0];
 }
 
+Meta Sign::infer(const Meta& x) const { return floating(x, name); }
 void Sign::forward(const Tensor& x, Tensor& y) const { kernels::unary(x, y, Unary::sign); }
+Meta Step::infer(const Meta& x) const { return floating(x, name); }
 void Step::forward(const Tensor& x, Tensor& y) const { kernels::unary(x, y, Unary::step); }
 
 template struct Elementary<Unary::exp>;

@@ -63,14 +63,14 @@ using SiluBackward = ActivationBackward<kernels::Unary::silu>;
 struct Sign {  // −1, 0, 1; its derivative is 0 almost everywhere
   static constexpr std::string_view name = "sign";
   using NotDifferentiable = void;
-  Meta infer(const Meta& x) const { return x; }
+  Meta infer(const Meta& x) const;
   void forward(const Tensor& x, Tensor& y) const;
 };
 
 struct Step {  // 1 where x > 0, else 0; its derivative is 0 almost everywhere
   static constexpr std::string_view name = "step";
   using NotDifferentiable = void;
-  Meta infer(const Meta& x) const { return x; }
+  Meta infer(const Meta& x) const;
   void forward(const Tensor& x, Tensor& y) const;
 };
 

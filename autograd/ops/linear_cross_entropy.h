@@ -32,7 +32,11 @@ struct LinearCrossEntropyBackward {  // gx[n] = gloss[n]·gradients[n]; 0 where 
   LinearCrossEntropy op;
   Tensor gradients;
 
-  Meta infer(const Meta& x, const Meta&) const { return x; }
+  Meta infer(const Meta& x, const Meta& gloss) const {
+    require<ShapeError>(gloss.shape == Shape{x.shape[0]}, "linear_cross_entropy_backward: x {} with gloss {}", x.shape,
+                        gloss.shape);
+    return x;
+  }
   void forward(const Tensor& x, const Tensor& gloss, Tensor& gx) const;
   Tensor composite(const Tensor& x, const Tensor& gloss) const;
 };

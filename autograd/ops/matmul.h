@@ -48,6 +48,7 @@ struct FrozenLinear {
   std::shared_ptr<const kernels::FrozenWeight> w;
 
   Meta infer(const Meta& x) const {
+    require<DTypeError>(is_floating(x.dtype), "frozen_linear: expected a floating dtype, not {}", name_of(x.dtype));
     require<ShapeError>(x.shape.rank() == 2 && x.shape[1] == w->in(), "frozen_linear: x {} against W {}", x.shape,
                         w->weight().shape());
     return {{x.shape[0], w->out()}, x.dtype, x.device};

@@ -22,6 +22,10 @@ inline void check_norm(const Meta& x, const Meta& w, std::string_view op) {
                       name_of(x.dtype), name_of(w.dtype));
 }
 
+inline void check_norm_gradient(const Meta& x, const Meta& gy, std::string_view op) {
+  require<ShapeError>(x == gy, "{}: x {} with gy {}", op, x.shape, gy.shape);
+}
+
 // y = (x − mean)·rstd·w + b,  rstd = (var + eps)^−½            Ba et al. 2016, "Layer Normalization"
 struct LayerNorm {
   static constexpr std::string_view name = "layer_norm";
@@ -51,7 +55,8 @@ struct LayerNormBackward {
   Need need;
   Tensor mean, rstd;
 
-  std::array<std::optional<Meta>, 3> infer(const Meta& x, const Meta& w, const Meta& b, const Meta&) const {
+  std::array<std::optional<Meta>, 3> infer(const Meta& x, const Meta& w, const Meta& b, const Meta& gy) const {
+    check_norm_gradient(x, gy, name);
     auto wanted = [&](int i, const Meta& m) { return need[i] ? std::optional(m) : std::nullopt; };
     return {wanted(0, x), wanted(1, w), wanted(2, b)};
   }
@@ -95,7 +100,8 @@ struct RmsNormBackward {
   Need need;
   Tensor rstd;
 
-  std::array<std::optional<Meta>, 2> infer(const Meta& x, const Meta& w, const Meta&) const {
+  std::array<std::optional<Meta>, 2> infer(const Meta& x, const Meta& w, const Meta& gy) const {
+    check_norm_gradient(x, gy, name);
     return {need[0] ? std::optional(x) : std::nullopt, need[1] ? std::optional(w) : std::nullopt};
   }
   void forward(const Tensor& x, const Tensor& w, const Tensor& gy, Tensor& gx, Tensor& gw) const {

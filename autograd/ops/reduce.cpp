@@ -34,11 +34,13 @@ Tensor without(const Tensor& y, uint32_t dims, bool keep) {
   return reshape(y, shape);
 }
 
-Meta segment_meta(const Meta& x, const Tensor& offsets, std::string_view op) {
+void check_segments(const Meta& x, const Tensor& offsets, int64_t rows, std::string_view op) {
   require<ShapeError>(x.shape.rank() == 2, "{}: expected (rows, d), not {}", op, x.shape);
   require<DTypeError>(offsets.dtype() == DType::i32 && offsets.rank() == 1 && offsets.dim(0) >= 1,
-                      "{}: offsets must be i32 (B+1)", op);
-  return x;
+                      "{}: the offsets must be i32 (B+1)", op);
+  const auto ends = offsets.values<int32_t>();
+  require<ShapeError>(ends.front() == 0 && ends.back() == rows && std::is_sorted(ends.begin(), ends.end()),
+                      "{}: the offsets must rise from 0 to {}", op, rows);
 }
 
 }  // namespace
@@ -69,9 +71,8 @@ Meta Argmax::infer(const Meta& x) const {
 void Argmax::forward(const Tensor& x, Tensor& y) const { kernels::argmax(x, y); }
 
 Meta SegmentMean::infer(const Meta& x) const {
-  Meta y = segment_meta(x, offsets, name);
-  y.shape[0] = offsets.dim(0) - 1;
-  return y;
+  check_segments(x, offsets, x.shape.rank() ? x.shape[0] : 0, name);
+  return {{offsets.dim(0) - 1, x.shape[1]}, x.dtype, x.device};
 }
 void SegmentMean::forward(const Tensor& x, Tensor& y) const { kernels::segment_mean(x, offsets, y); }
 Tensor SegmentMean::composite(const Tensor& x) const {
@@ -89,9 +90,10 @@ Tensors SegmentMean::vjp(const Saved& s, const Tensor& gy, Need) const {
 }
 
 Meta SegmentMeanAdjoint::infer(const Meta& gy) const {
-  Meta y = segment_meta(gy, offsets, name);
-  y.shape[0] = rows;
-  return y;
+  check_segments(gy, offsets, rows, name);
+  require<ShapeError>(gy.shape[0] == offsets.dim(0) - 1, "segment_mean_adjoint: gy {} for {} sequences", gy.shape,
+                      offsets.dim(0) - 1);
+  return {{rows, gy.shape[1]}, gy.dtype, gy.device};
 }
 void SegmentMeanAdjoint::forward(const Tensor& gy, Tensor& gx) const {
   kernels::segment_mean_backward(gy, offsets, gx);

@@ -112,11 +112,11 @@ void Concat::forward(std::span<const Tensor> x, Tensor& y) const {
   }
 }
 Tensors Concat::vjp(const Saved& s, const Tensor& gy, Need need) const {
-  Tensors result(count);
+  Tensors result(size_t(s.arity()));
   int64_t start = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const int64_t length = s.meta(int(i)).shape[dim];
-    if (need[int(i)]) result[i] = slice(gy, dim, start, length);
+  for (int i = 0; i < s.arity(); ++i) {
+    const int64_t length = s.meta(i).shape[dim];
+    if (need[i]) result[size_t(i)] = slice(gy, dim, start, length);
     start += length;
   }
   return result;
@@ -150,7 +150,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
     require<ShapeError>(known > 0 && x.numel() % known == 0, "reshape: {} does not divide into {}", x.shape(), shape);
     full[unknown] = x.numel() / known;
   }
-  return apply(ops::Reshape{full}, contiguous(x));
+  return apply(ops::Reshape{full}, x);
 }
 
 Tensor permute(const Tensor& x, const Shape& order) { return apply(ops::Permute{order}, x); }
@@ -169,10 +169,7 @@ Tensor slice(const Tensor& x, int dim, int64_t start, int64_t length) {
 Tensor embed(const Tensor& x, int dim, int64_t start, int64_t length) {
   return apply(ops::Embed{dim, start, length}, x);
 }
-Tensor concat(std::span<const Tensor> x, int dim) {
-  require<ShapeError>(!x.empty(), "concat: nothing to join");
-  return apply_list(ops::Concat{dim, x.size()}, x);
-}
+Tensor concat(std::span<const Tensor> x, int dim) { return apply_list(ops::Concat{dim}, x); }
 Tensor cast(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : apply(ops::Cast{dtype}, x); }
 
 }  // namespace mora

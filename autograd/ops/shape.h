@@ -33,6 +33,7 @@ struct Reshape {  // the same elements in row-major order; a view of a contiguou
 
 struct Permute {  // y[i_order…] = x[i…]: dimension j of y is dimension order[j] of x
   static constexpr std::string_view name = "permute";
+  static constexpr bool strided = true;
   Shape order;
   Meta infer(const Meta& x) const;
   Tensor view(const Tensor& x) const;
@@ -41,6 +42,7 @@ struct Permute {  // y[i_order…] = x[i…]: dimension j of y is dimension orde
 
 struct Expand {  // broadcasting to a larger shape, stride 0 where stretched
   static constexpr std::string_view name = "expand";
+  static constexpr bool strided = true;
   Shape shape;
   Meta infer(const Meta& x) const;
   Tensor view(const Tensor& x) const;
@@ -49,6 +51,7 @@ struct Expand {  // broadcasting to a larger shape, stride 0 where stretched
 
 struct Slice {  // `length` entries of dimension `dim` from `start`
   static constexpr std::string_view name = "slice";
+  static constexpr bool strided = true;
   int dim = 0;
   int64_t start = 0, length = 0;
   Meta infer(const Meta& x) const;
@@ -73,7 +76,6 @@ struct Concat {  // inputs one after the other along `dim`
   Meta infer(std::span<const Meta> x) const;
   void forward(std::span<const Tensor> x, Tensor& y) const;
   Tensors vjp(const Saved& s, const Tensor& gy, Need need) const;
-  size_t count = 0;  // of inputs
 };
 
 struct Cast {  // another floating dtype, rounded to nearest even

@@ -17,13 +17,22 @@ inline Meta softmax_meta(const Meta& x, std::string_view op) {
   return x;
 }
 
-struct SoftmaxBackward;
+// The last dimension as rows of a matrix: how the kernels see it. A view, without history.
+inline Tensor matrix_of(const Tensor& x) {
+  const int64_t columns = x.dim(-1);
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < x.rank(); ++i) rows *= x.dim(i);
+  return x.alias({rows, columns}, {columns, 1}, x.offset());
+}
 
 struct Softmax {  // y = exp(x − max) / Σ
   static constexpr std::string_view name = "softmax";
   static constexpr Saves saves{.outputs = 0b1};
   Meta infer(const Meta& x) const { return softmax_meta(x, name); }
-  void forward(const Tensor& x, Tensor& y) const { kernels::softmax(x, y); }
+  void forward(const Tensor& x, Tensor& y) const {
+    Tensor rows = matrix_of(y);
+    kernels::softmax(matrix_of(x), rows);
+  }
   Tensor composite(const Tensor& x) const { return mora::exp(x - logsumexp(x)); }
   Tensors vjp(const Saved& s, const Tensor& gy, Need need) const;
 };
@@ -34,7 +43,10 @@ struct SoftmaxBackward {  // gx = y·(gy − Σ gy·y), a function of the output
     require<ShapeError>(y == gy, "softmax_backward: y {} against gy {}", y.shape, gy.shape);
     return y;
   }
-  void forward(const Tensor& y, const Tensor& gy, Tensor& gx) const { kernels::softmax_backward(y, gy, gx); }
+  void forward(const Tensor& y, const Tensor& gy, Tensor& gx) const {
+    Tensor rows = matrix_of(gx);
+    kernels::softmax_backward(matrix_of(y), matrix_of(gy), rows);
+  }
   Tensor composite(const Tensor& y, const Tensor& gy) const { return y * (gy - mora::sum(gy * y, {-1}, true)); }
 };
 
@@ -46,7 +58,10 @@ struct LogSoftmax {  // y = x − logsumexp(x)
   static constexpr std::string_view name = "log_softmax";
   static constexpr Saves saves{.outputs = 0b1};
   Meta infer(const Meta& x) const { return softmax_meta(x, name); }
-  void forward(const Tensor& x, Tensor& y) const { kernels::log_softmax(x, y); }
+  void forward(const Tensor& x, Tensor& y) const {
+    Tensor rows = matrix_of(y);
+    kernels::log_softmax(matrix_of(x), rows);
+  }
   Tensor composite(const Tensor& x) const { return x - logsumexp(x); }
   Tensors vjp(const Saved& s, const Tensor& gy, Need need) const;
 };
@@ -57,7 +72,10 @@ struct LogSoftmaxBackward {  // gx = gy − exp(y)·Σ gy, a function of the out
     require<ShapeError>(y == gy, "log_softmax_backward: y {} against gy {}", y.shape, gy.shape);
     return y;
   }
-  void forward(const Tensor& y, const Tensor& gy, Tensor& gx) const { kernels::log_softmax_backward(y, gy, gx); }
+  void forward(const Tensor& y, const Tensor& gy, Tensor& gx) const {
+    Tensor rows = matrix_of(gx);
+    kernels::log_softmax_backward(matrix_of(y), matrix_of(gy), rows);
+  }
   Tensor composite(const Tensor& y, const Tensor& gy) const { return gy - mora::exp(y) * mora::sum(gy, {-1}, true); }
 };
 

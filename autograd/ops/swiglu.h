@@ -27,7 +27,11 @@ struct Swiglu {  // gate, up (N, d) → (N, d)
 
 struct SwigluBackward {
   static constexpr std::string_view name = "swiglu_backward";
-  std::array<Meta, 2> infer(const Meta& gate, const Meta& up, const Meta&) const { return {gate, up}; }
+  std::array<Meta, 2> infer(const Meta& gate, const Meta& up, const Meta& gy) const {
+    require<ShapeError>(gate == up && gate == gy, "swiglu_backward: gate {}, up {}, gy {}", gate.shape, up.shape,
+                        gy.shape);
+    return {gate, up};
+  }
   void forward(const Tensor& gate, const Tensor& up, const Tensor& gy, Tensor& ggate, Tensor& gup) const {
     kernels::swiglu_backward(gate, up, gy, ggate, gup);
   }
