@@ -4,6 +4,7 @@
 
 #include "engine/error.h"
 #include "loaders/chat_template/json_value.h"
+#include "loaders/model_text.h"
 
 namespace mora {
 namespace {
@@ -92,13 +93,7 @@ CausalEncoder::CausalEncoder(CausalColumns columns, Tokenizer tokenizer, std::op
 std::vector<CausalEncoder::Piece> CausalEncoder::chat_pieces(const Row& row) const {
   const jinja::Value messages = read_messages(row);
   const jinja::List& list = *messages.list();
-  ChatVariables variables;
-  const auto token = [&](const char* name, std::optional<int32_t> id) {
-    if (id) variables.insert_or_assign(name, jinja::Value(tokenizer_.id_to_token(*id)));
-  };
-  token("bos_token", tokenizer_.bos_id());
-  token("eos_token", tokenizer_.eos_id());
-  token("pad_token", tokenizer_.pad_id());
+  ChatVariables variables = special_tokens(tokenizer_);
   if (row.fields.size() > 1 && row.fields[1].kind == Field::Kind::json)
     variables.insert_or_assign("tools", jinja::json_value(row.fields[1].text, row.where));
 

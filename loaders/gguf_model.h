@@ -48,6 +48,8 @@ HfConfig gguf_config(const GgufFile& file);
 // What tokenizer.json would say. `tokenizer.ggml.model` gpt2 (byte-level BPE with the pre-tokenizers gpt-2, default,
 // smollm, llama-bpe, qwen2) or llama (SentencePiece's BPE with byte fallback).
 nlohmann::json gguf_tokenizer_json(const GgufFile& file);
+// What tokenizer_config.json would say of the special tokens.
+nlohmann::json gguf_tokenizer_config(const GgufFile& file);
 
 // tokenizer.chat_template, or an empty string.
 std::string gguf_chat_template(const GgufFile& file);

@@ -61,6 +61,17 @@ class Builder {
     return document;
   }
 
+  json config() const {
+    json names = json::object();
+    const auto name = [&](const char* what, const char* key) {
+      if (file_.has(key)) names[what] = token(static_cast<size_t>(file_.integer(key)));
+    };
+    name("bos_token", "tokenizer.ggml.bos_token_id");
+    name("eos_token", "tokenizer.ggml.eos_token_id");
+    name("pad_token", "tokenizer.ggml.padding_token_id");
+    return names;
+  }
+
  private:
   static constexpr const char* kTypes = "tokenizer.ggml.token_type";
 
@@ -235,5 +246,7 @@ class Builder {
 }  // namespace
 
 json gguf_tokenizer_json(const GgufFile& file) { return Builder(file).build(); }
+
+json gguf_tokenizer_config(const GgufFile& file) { return Builder(file).config(); }
 
 }  // namespace mora

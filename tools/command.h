@@ -34,6 +34,7 @@ void add_train(CLI::App& program, Session& session);
 void add_eval(CLI::App& program, Session& session);
 void add_predict(CLI::App& program, Session& session);
 void add_forward(CLI::App& program, Session& session);
+void add_generate(CLI::App& program, Session& session);
 void add_tokenize(CLI::App& program, Session& session);
 void add_inspect(CLI::App& program, Session& session);
 void add_doctor(CLI::App& program, Session& session);

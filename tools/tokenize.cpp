@@ -4,9 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/error.h"
-#include "loaders/gguf_model.h"
 #include "loaders/json.h"
-#include "loaders/tokenizer/tokenizer.h"
+#include "loaders/model_text.h"
 #include "tools/command.h"
 
 namespace mora {
@@ -27,11 +26,6 @@ std::vector<int32_t> parse_ids(const std::string& line, const std::string& place
     ids.push_back(id.get<int32_t>());
   }
   return ids;
-}
-
-Tokenizer load_tokenizer(const std::filesystem::path& model) {
-  if (model.extension() != ".gguf") return Tokenizer::load(model);
-  return Tokenizer::from_json(gguf_tokenizer_json(GgufFile::open(model)), model.string());
 }
 
 void tokenize(const TokenizeOptions& options) {

@@ -94,6 +94,31 @@ TEST_F(Cli, VersionAndHelpGoToStdout) {
   }
 }
 
+TEST_F(Cli, GenerateAnswersAChat) {
+  const fs::path model = fs::path(MORA_SOURCE_DIR) / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  ASSERT_TRUE(fs::exists(model)) << "run tools/fetch.sh first";
+  const std::vector<std::string> command{"generate", "--model", model.string(), "--chat",
+                                         "What is the capital of France?"};
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), command.begin(), command.end());
+    return mora(more);
+  };
+  const Result answer = with({"--json", "--quiet"});
+  ASSERT_EQ(answer.code, 0) << answer.err;
+  EXPECT_EQ(answer.out.substr(0, answer.out.find('\n')), "The capital of France is Paris.");
+  EXPECT_EQ(answer.err, "");
+  const nlohmann::json result = last_line(answer.out);
+  EXPECT_EQ(result.at("text"), "The capital of France is Paris.");
+  EXPECT_EQ(result.at("tokens"), result.at("ids").size());
+  EXPECT_EQ(result.at("prompt_tokens"), 37);
+  EXPECT_GT(result.at("prefill_tokens_per_second"), 0);
+  EXPECT_GT(result.at("decode_tokens_per_second"), 0);
+
+  const std::vector<std::string> drawn{"--temperature", "1.5", "--top-k", "50", "--max-tokens", "5", "--seed", "3"};
+  EXPECT_EQ(with(drawn).out, with(drawn).out);
+  EXPECT_NE(with(drawn).out, answer.out);
+}
+
 struct WrongUse {
   std::vector<std::string> words;
   int code;
@@ -106,6 +131,7 @@ TEST_F(Cli, EachWrongUseIsOneLineThatNamesTheFix) {
       {{"tokenise"}, 2, "unknown command 'tokenise'; did you mean 'tokenize'?"},
       {{"frobnicate"}, 2, "unknown command 'frobnicate'"},
       {{"--jsn"}, 2, "unknown option '--jsn'"},
+      {{"generate", "--model", "x"}, 2, "Exactly 1 option from [--prompt,--chat] is required"},
       {{"doctor", "--jsno"}, 2, "unknown option '--jsno'; did you mean '--json'?"},
       {{"tokenize", "--modle", "x"}, 2, "unknown option '--modle'; did you mean '--model'?"},
       {{"tokenize"}, 2, "--model is required"},
