@@ -10,24 +10,34 @@ namespace {
 
 struct Arguments {
   std::string model, adapter, data, task, text = "text", label = "label";
+  int64_t max_length = 1024;
 };
 
 void run(const Arguments& a, Session& session) {
-  require<ConfigError>(a.task != "causal_lm", "--task causal_lm: not supported by this version of mora eval");
   const InferenceModel opened = open_for_inference(a.model, a.adapter);
-  require<ConfigError>(opened.model->classifier().has_value(),
-                       "{}: no trained head; give the adapter that has one with --adapter", a.model);
-  const Task task = a.task == "regression" ? Task::regression : Task::classification;
-  const SequenceData data = read_sequences({.task = task,
-                                            .files = {a.data},
-                                            .text = a.text,
-                                            .label = a.label,
-                                            .known_labels = opened.info.labels,
-                                            .max_length = opened.max_length()},
-                                           opened.tokenizer);
-  const int64_t outputs = opened.model->classifier()->weight.dim(0);
-  require<ConfigError>(task == Task::regression ? outputs == 1 : outputs == int64_t(data.labels.size()),
-                       "--task {}: the head has {} outputs, the data {} labels", a.task, outputs, data.labels.size());
+  const Task task = a.task == "causal_lm"    ? Task::causal_lm
+                    : a.task == "regression" ? Task::regression
+                                             : Task::classification;
+  const auto& classifier = opened.model->classifier();
+  if (task == Task::causal_lm) {
+    require<ConfigError>(opened.model->base().lm_head() != nullptr, "--task causal_lm: {} has no language-model head",
+                         a.model);
+  } else {
+    require<ConfigError>(classifier.has_value(), "{}: no trained head; give the adapter that has one with --adapter",
+                         a.model);
+  }
+  TaskDataOptions options{
+      .task = task, .files = {a.data}, .columns = {}, .labelled = true, .known_labels = opened.info.labels};
+  options.columns.text = a.text;
+  options.columns.label = a.label;
+  options.columns.max_length = std::min<int64_t>(a.max_length, opened.model->base().longest_sequence());
+  const TaskData data(options, a.model);
+  if (task != Task::causal_lm) {
+    const int64_t outputs = classifier->weight.dim(0),
+                  expected = task == Task::regression ? 1 : int64_t(data.labels().size());
+    require<ConfigError>(outputs == expected, "--task {}: the head has {} outputs, the data needs {}", a.task, outputs,
+                         expected);
+  }
   const Evaluation evaluation = evaluate(*opened.model, data, task);
   if (!session.json) {
     fmt::print("rows {}\nloss {:.6f}\n", data.size(), evaluation.loss);
@@ -50,6 +60,9 @@ void add_eval(CLI::App& program, Session& session) {
       ->check(CLI::IsMember({"classification", "regression", "causal_lm"}))
       ->type_name("TASK");
   command->add_option("--text", a->text, "the text's column (default: text)")->type_name("COLUMN");
+  command->add_option("--max-length", a->max_length, "tokens a row is cut to (default: 1024)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
   command->add_option("--label", a->label, "the label's column (default: label)")->type_name("COLUMN");
 }
 

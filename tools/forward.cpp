@@ -4,6 +4,7 @@
 #include "autograd/ops/shape.h"
 #include "loaders/safetensors.h"
 #include "mora/training/inference.h"
+#include "mora/training/task_data.h"
 #include "tools/command.h"
 
 namespace mora {
@@ -15,8 +16,9 @@ struct Arguments {
 
 Tensor row_output(const MoRAModel& model, const Sequences& sequences, const std::string& what, Pooling pooling) {
   Context context;
-  if (what == "logits") return reshape(model.logits(sequences, context), {-1});
+  if (what == "logits" && model.classifier()) return reshape(model.logits(sequences, context), {-1});
   const Tensor hidden = model.base().hidden_states(sequences, context);  // (T, d)
+  if (what == "logits") return linear(hidden, model.base().lm_head());   // (T, vocabulary)
   if (what == "hidden") return hidden;
   return reshape(model.base().pooled(hidden, sequences, pooling, context), {-1});
 }
@@ -24,16 +26,19 @@ Tensor row_output(const MoRAModel& model, const Sequences& sequences, const std:
 void run(const Arguments& a, Session& session) {
   const InferenceModel opened = open_for_inference(a.model, a.adapter);
   const MoRAModel& model = *opened.model;
-  require<ConfigError>(a.what != "logits" || model.classifier(),
+  require<ConfigError>(a.what != "logits" || model.classifier() || model.base().lm_head(),
                        "--what logits: no trained head; give the adapter that has one with --adapter");
-  const Pooling pooling = model.classifier() ? model.pooling() : resolve_pooling("auto", model.base(), a.model);
-  const SequenceData data = read_sequences(
-      {.files = {a.data}, .text = a.text, .label = {}, .known_labels = {}, .max_length = opened.max_length()},
-      opened.tokenizer);
+  Pooling pooling = model.pooling();
+  if (a.what == "embedding" && !model.classifier()) pooling = resolve_pooling("auto", model.base(), a.model);
+  TaskDataOptions options{
+      .task = Task::classification, .files = {a.data}, .columns = {}, .labelled = false, .known_labels = {}};
+  options.columns.text = a.text;
+  options.columns.max_length = opened.model->base().longest_sequence();
+  const TaskData data(options, a.model);
   const NoGrad no_grad;
   std::map<std::string, Tensor> outputs;
   for (int64_t r = 0; r < data.size(); ++r) {
-    outputs[std::to_string(r)] = row_output(model, to_sequences(pack_rows(data, std::span(&r, 1))), a.what, pooling);
+    outputs[std::to_string(r)] = row_output(model, to_sequences(data.batch(std::span(&r, 1))), a.what, pooling);
   }
   write_safetensors(a.out, outputs);
   session.note(fmt::format("{} tensors in {}", data.size(), a.out));

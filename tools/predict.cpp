@@ -27,15 +27,16 @@ void run(const Arguments& a, Session& session) {
   const InferenceModel opened = open_for_inference(a.model, a.adapter);
   require<ConfigError>(opened.model->classifier().has_value(), "{}: the adapter has no trained head to predict with",
                        a.adapter);
-  const SequenceData data = read_sequences(
-      {.files = {a.data}, .text = a.text, .label = {}, .known_labels = {}, .max_length = opened.max_length()},
-      opened.tokenizer);
-  const Evaluation evaluation = evaluate(*opened.model, data, Task::classification, false);
-  const auto outputs = size_t(opened.model->classifier()->weight.dim(0));
+  TaskDataOptions options{
+      .task = Task::classification, .files = {a.data}, .columns = {}, .labelled = false, .known_labels = {}};
+  options.columns.text = a.text;
+  options.columns.max_length = opened.model->base().longest_sequence();
+  const TaskData data(options, a.model);
+  const std::vector<float> outputs = outputs_of(*opened.model, data);
+  const auto width = size_t(opened.model->classifier()->weight.dim(0));
   DurableFile file(a.out);
   for (size_t r = 0; r < size_t(data.size()); ++r) {
-    file.write(prediction(std::span(evaluation.outputs).subspan(r * outputs, outputs), opened.info.labels).dump() +
-               "\n");
+    file.write(prediction(std::span(outputs).subspan(r * width, width), opened.info.labels).dump() + "\n");
   }
   file.commit();
   session.note(fmt::format("{} rows in {}", data.size(), a.out));

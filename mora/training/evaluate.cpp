@@ -3,23 +3,37 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/ops/arithmetic.h"
-#include "autograd/ops/cross_entropy.h"
-#include "autograd/ops/elementary.h"
-#include "autograd/ops/shape.h"
-
 namespace mora {
 namespace {
 
-constexpr int64_t rows_at_once = 32;
+// Calls visit(batch) for the examples in their order, about as many tokens at a time as a small training batch has.
+template <class Visit>
+void for_each_batch(const TaskData& data, Visit visit) {
+  constexpr int64_t tokens_at_once = 1024;
+  std::vector<int64_t> examples;
+  int64_t tokens = 0;
+  for (int64_t i = 0; i < data.size(); ++i) {
+    examples.push_back(i);
+    tokens += data.lengths()[size_t(i)];
+    if (tokens < tokens_at_once && i + 1 < data.size()) continue;
+    visit(data.batch(examples));
+    examples.clear();
+    tokens = 0;
+  }
+}
+
+Evaluation evaluate_language(const MoRAModel& model, const TaskData& data) {
+  const Objective objective{.task = Task::causal_lm, .class_weights = {}};
+  double loss = 0, labels = 0;
+  for_each_batch(data, [&](const PackedBatch& batch) {
+    Context context;
+    labels += objective.weight(batch);
+    loss += objective.total(model, batch, context).item();
+  });
+  return {loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels))};
+}
 
 }  // namespace
-
-Tensor row_losses(const Tensor& logits, const PackedBatch& batch, Task task) {
-  const Shape rows{batch.sequences()};
-  if (task == Task::classification) return cross_entropy(logits, Tensor::from(batch.labels, rows));
-  return square(reshape(logits, rows) - Tensor::from(batch.targets, rows));
-}
 
 std::vector<double> probabilities(std::span<const float> logits) {
   const double top = *std::max_element(logits.begin(), logits.end());
@@ -30,40 +44,44 @@ std::vector<double> probabilities(std::span<const float> logits) {
   return p;
 }
 
-Evaluation evaluate(const MoRAModel& model, const SequenceData& data, Task task, bool scored) {
+std::vector<float> outputs_of(const MoRAModel& model, const TaskData& data) {
   const NoGrad no_grad;
-  Evaluation result;
-  double loss = 0;
-  for (int64_t begin = 0; begin < data.size(); begin += rows_at_once) {
-    std::vector<int64_t> rows;
-    for (int64_t r = begin; r < std::min(begin + rows_at_once, data.size()); ++r) rows.push_back(r);
-    const PackedBatch batch = pack_rows(data, rows);
+  std::vector<float> outputs;
+  for_each_batch(data, [&](const PackedBatch& batch) {
     Context context;
     const Tensor logits = model.logits(to_sequences(batch), context);
     const auto values = logits.values<float>();
-    result.outputs.insert(result.outputs.end(), values.begin(), values.end());
-    result.tokens += batch.tokens();
-    if (!scored) continue;
-    for (float l : row_losses(logits, batch, task).values<float>()) loss += double(l);
-  }
-  if (!scored) return result;
-  result.loss = loss / double(data.size());
-  if (task == Task::regression) {
-    std::vector<double> truth, predicted(result.outputs.begin(), result.outputs.end());
-    for (const Example& e : data.examples) truth.push_back(double(e.target));
-    result.metrics = regression_metrics(truth, predicted);
-    return result;
-  }
-  const size_t classes = result.outputs.size() / size_t(data.size());
-  std::vector<int64_t> truth;
-  std::vector<double> p;
-  for (size_t r = 0; r < data.examples.size(); ++r) {
-    truth.push_back(data.examples[r].label);
-    const auto row = probabilities(std::span(result.outputs).subspan(r * classes, classes));
-    p.insert(p.end(), row.begin(), row.end());
-  }
-  result.metrics = classification_metrics(truth, p, int64_t(classes));
-  return result;
+    outputs.insert(outputs.end(), values.begin(), values.end());
+  });
+  return outputs;
+}
+
+Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task) {
+  const NoGrad no_grad;
+  if (task == Task::causal_lm) return evaluate_language(model, data);
+  const Objective objective{.task = task, .class_weights = {}};
+  double loss = 0;
+  std::vector<double> outputs, targets;
+  std::vector<int64_t> classes;
+  int64_t width = 1;
+  for_each_batch(data, [&](const PackedBatch& batch) {
+    Context context;
+    const Tensor logits = model.logits(to_sequences(batch), context);
+    loss += objective.total_of(logits, batch).item();
+    width = logits.dim(1);
+    for (int64_t b = 0; b < batch.sequences(); ++b) {
+      const auto row = logits.values<float>().subspan(size_t(b * width), size_t(width));
+      if (task == Task::regression)
+        outputs.push_back(double(row[0]));
+      else
+        for (double p : probabilities(row)) outputs.push_back(p);
+    }
+    classes.insert(classes.end(), batch.labels.begin(), batch.labels.end());
+    targets.insert(targets.end(), batch.targets.begin(), batch.targets.end());
+  });
+  loss /= double(data.size());
+  return {loss, task == Task::regression ? regression_metrics(targets, outputs)
+                                         : classification_metrics(classes, outputs, width)};
 }
 
 }  // namespace mora

@@ -5,7 +5,7 @@
 namespace mora {
 
 InferenceModel open_for_inference(const std::filesystem::path& path, const std::filesystem::path& adapter) {
-  InferenceModel opened{std::make_unique<MoRAModel>(load_model(path)), {}, Tokenizer::load(path)};
+  InferenceModel opened{std::make_unique<MoRAModel>(load_model(path)), {}};
   if (!adapter.empty()) opened.info = load_adapter(adapter, *opened.model);
   if (opened.info.labels.empty()) opened.info.labels = opened.model->base().config().labels;
   return opened;

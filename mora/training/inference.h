@@ -1,17 +1,13 @@
-// A trained model as the commands open it: base, adapter, head, tokenizer.
+// A trained model as the commands open it: base, adapter, head.
 #pragma once
 
 #include "mora/adapter_directory.h"
-#include "mora/training/sequence_data.h"
 
 namespace mora {
 
 struct InferenceModel {
   std::unique_ptr<MoRAModel> model;
   AdapterInfo info;
-  Tokenizer tokenizer;
-
-  int64_t max_length() const { return model->base().config().max_position_embeddings; }
 };
 
 // Opens a model directory, with an adapter where `adapter` is not empty. Labels come from the adapter, else from the

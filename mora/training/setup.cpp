@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "loaders/dataset.h"
 #include "mora/models/registry.h"
 
 namespace mora {
@@ -12,7 +13,6 @@ void refuse_unsupported(const Config& c) {
   auto refuse = [](bool present, std::string_view key) {
     require<ConfigError>(!present, "{}: not supported by this version of mora train", key);
   };
-  refuse(c.task == Task::causal_lm, "task: causal_lm");
   refuse(!c.tasks.empty() || !c.data, "tasks");
   refuse(c.continual.has_value(), "continual");
   refuse(c.meta.has_value(), "meta");
@@ -43,43 +43,52 @@ AdapterSpec spec_of(const AdapterConfig& a) {
   return spec;
 }
 
-SequenceDataOptions data_options(const Config& c, const std::vector<std::string>& files,
-                                 std::vector<std::string> labels, int64_t longest) {
-  const DataConfig& d = *c.data;
-  return {.task = c.task,
-          .files = files,
-          .text = d.text.value_or("text"),
-          .label = d.label.value_or("label"),
-          .known_labels = std::move(labels),
-          .max_length = std::min(d.max_length, longest)};
-}
-
-void read_data(const Config& c, const Tokenizer& tokenizer, const std::vector<std::string>& labels, int64_t longest,
-               TrainingSetup& setup) {
-  setup.train = read_sequences(data_options(c, c.data->train, labels, longest), tokenizer);
+void read_data(const Config& c, const std::vector<std::string>& labels, int64_t longest, TrainingSetup& setup) {
+  TaskDataOptions options{
+      .task = c.task, .files = c.data->train, .columns = *c.data, .labelled = true, .known_labels = labels};
+  options.columns.max_length = std::min(options.columns.max_length, longest);
+  setup.train = TaskData(options, c.model);
   if (!c.data->valid.empty()) {
-    setup.valid = read_sequences(data_options(c, c.data->valid, setup.train.labels, longest), tokenizer);
+    options.files = c.data->valid;
+    options.known_labels = setup.train.labels();
+    setup.valid = TaskData(options, c.model);
   } else if (c.data->valid_fraction) {
-    std::tie(setup.train, setup.valid) = split(std::move(setup.train), *c.data->valid_fraction, uint64_t(c.train.seed));
+    const RowSplit parts = split_rows(setup.train.size(), *c.data->valid_fraction, uint64_t(c.train.seed));
+    setup.valid = setup.train.subset(parts.valid);
+    setup.train = setup.train.subset(parts.train);
   }
 }
 
 // `balanced`: rows / (classes · rows of the class), as scikit-learn.
-std::vector<float> class_weights_of(const std::optional<ClassWeights>& wanted, const SequenceData& data) {
+std::vector<float> class_weights_of(const std::optional<ClassWeights>& wanted, const TaskData& data) {
   if (!wanted) return {};
-  const size_t classes = data.labels.size();
   std::vector<float> weights(wanted->weights.begin(), wanted->weights.end());
   if (wanted->balanced) {
-    std::vector<double> rows(classes, 0);
-    for (const Example& e : data.examples) rows[size_t(e.label)] += 1;
-    for (size_t k = 0; k < classes; ++k) {
-      require<ConfigError>(rows[k] > 0, "head.class_weights: balanced: label '{}' has no training row", data.labels[k]);
-      weights.push_back(float(double(data.size()) / (double(classes) * rows[k])));
+    const std::vector<int64_t> rows = data.rows_by_label();
+    for (size_t k = 0; k < rows.size(); ++k) {
+      require<ConfigError>(rows[k] > 0, "head.class_weights: balanced: label '{}' has no training row",
+                           data.labels()[k]);
+      weights.push_back(float(double(data.size()) / (double(rows.size()) * double(rows[k]))));
     }
   }
-  require<ConfigError>(weights.size() == classes, "head.class_weights: {} weights for {} labels", weights.size(),
-                       classes);
+  require<ConfigError>(weights.size() == data.labels().size(), "head.class_weights: {} weights for {} labels",
+                       weights.size(), data.labels().size());
   return weights;
+}
+
+// The classifier that an adapter brought, or a fresh one; it must have as many outputs as the data has labels.
+void set_up_head(const Config& c, MoRAModel& model, const std::vector<std::string>& labels) {
+  const int64_t outputs = c.task == Task::regression ? 1 : int64_t(labels.size());
+  require<ConfigError>(c.task == Task::regression || outputs >= 2,
+                       "data.label: the training data has one label ('{}'); classification needs two",
+                       labels.empty() ? "" : labels.front());
+  if (!model.classifier()) {
+    model.set_head(resolve_pooling(c.head.pooling, model.base(), c.model),
+                   Classifier::fresh(outputs, model.base().config().hidden_size, uint64_t(c.train.seed)));
+  }
+  require<ConfigError>(model.classifier()->weight.dim(0) == outputs,
+                       "adapter.init_from: its classifier has {} outputs, the data has {} labels",
+                       model.classifier()->weight.dim(0), outputs);
 }
 
 int64_t frozen_parameters(Model& model) {
@@ -98,32 +107,28 @@ int64_t frozen_parameters(Model& model) {
 TrainingSetup set_up(const Config& c) {
   refuse_unsupported(c);
   TrainingSetup setup;
-  const Tokenizer tokenizer = Tokenizer::load(c.model);
   setup.model = std::make_unique<MoRAModel>(load_model(c.model));
   MoRAModel& model = *setup.model;
   setup.total_parameters = frozen_parameters(model.base());
 
   AdapterInfo& info = setup.info;
   if (c.adapter.init_from) info = load_adapter(*c.adapter.init_from, model);
-  read_data(c, tokenizer, info.labels, model.base().config().max_position_embeddings, setup);
-  info.base_model = c.model;
-  info.task = name_of(c.task);
-  info.labels = setup.train.labels;
+  read_data(c, info.labels, model.base().longest_sequence(), setup);
   if (!c.adapter.init_from && c.adapter.kind != "none")
     model.add_adapters(spec_of(c.adapter), c.adapter.targets, uint64_t(c.train.seed));
-  const int64_t outputs = c.task == Task::regression ? 1 : int64_t(info.labels.size());
-  require<ConfigError>(c.task == Task::regression || outputs >= 2,
-                       "data.label: the training data has one label ('{}'); classification needs two",
-                       info.labels.empty() ? "" : info.labels.front());
-  if (!model.classifier()) {
-    const Pooling pooling = resolve_pooling(c.head.pooling, model.base(), c.model);
-    model.set_head(pooling, Classifier::fresh(outputs, model.base().config().hidden_size, uint64_t(c.train.seed)));
+  info.base_model = c.model;
+  info.task = name_of(c.task);
+  info.labels = setup.train.labels();
+  if (c.task == Task::causal_lm) {
+    require<ConfigError>(model.base().lm_head() != nullptr,
+                         "task: causal_lm: {} is a {} model, which has no language-model head", c.model,
+                         model.base().config().model_type);
+  } else {
+    set_up_head(c, model, info.labels);
+    info.pooling = name_of(model.pooling());
   }
-  require<ConfigError>(model.classifier()->weight.dim(0) == outputs,
-                       "adapter.init_from: its classifier has {} outputs, the data has {} labels",
-                       model.classifier()->weight.dim(0), outputs);
-  info.pooling = name_of(model.pooling());
-  setup.class_weights = class_weights_of(c.head.class_weights, setup.train);
+  require<ConfigError>(model.trainable_parameters() > 0, "adapter.kind: none: nothing is left to train");
+  setup.objective = {.task = c.task, .class_weights = class_weights_of(c.head.class_weights, setup.train)};
   setup.total_parameters += model.trainable_parameters();
   return setup;
 }

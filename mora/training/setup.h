@@ -2,17 +2,17 @@
 #pragma once
 
 #include "mora/adapter_directory.h"
-#include "mora/training/sequence_data.h"
+#include "mora/training/objective.h"
+#include "mora/training/task_data.h"
 
 namespace mora {
 
 struct TrainingSetup {
   std::unique_ptr<MoRAModel> model;
   AdapterInfo info;
-  SequenceData train;
-  SequenceData valid;                // may be empty
-  std::vector<float> class_weights;  // by class; empty: all 1
-  int64_t total_parameters = 0;      // frozen and trained
+  TaskData train, valid;  // valid may be empty
+  Objective objective;
+  int64_t total_parameters = 0;  // frozen and trained
 };
 
 // Throws ConfigError for a setting that this trainer does not support yet, naming it.

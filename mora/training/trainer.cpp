@@ -54,7 +54,6 @@ class Trainer {
         options_(options),
         setup_(set_up(config)),
         directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
-        lengths_(setup_.train.lengths()),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
         plan_(plan_of(0)),
         total_(total_updates()),
@@ -68,6 +67,7 @@ class Trainer {
       directory_.write_config(config_);
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;
+    for (const std::string& line : setup_.train.warnings()) progress_.note("warning: " + line);
     start_ = Clock::now();
     while (at_.step < total_ && !ended_) {
       update();
@@ -81,7 +81,7 @@ class Trainer {
 
   EpochPlan plan_of(uint64_t epoch) const {
     const TrainConfig& t = config_.train;
-    return plan_epoch(lengths_,
+    return plan_epoch(setup_.train.lengths(),
                       {.batch_size = t.batch_size.value_or(32),
                        .batch_tokens = t.batch_tokens.value_or(0),
                        .shuffle = config_.data->shuffle,
@@ -112,34 +112,17 @@ class Trainer {
     }
     std::vector<PackedBatch> batches;
     for (int64_t i = 0; i < config_.train.accumulate && at_.batch < plan_.size(); ++i) {
-      batches.push_back(pack_rows(setup_.train, plan_.batch(at_.batch++)));
+      batches.push_back(setup_.train.batch(plan_.batch(at_.batch++)));
     }
     return batches;
   }
 
   // --- one update ---------------------------------------------------------------------------------------------------
 
-  double weight_of(const PackedBatch& batch) const {  // what the sum of the batch's losses is to be divided by
-    if (setup_.class_weights.empty()) return double(batch.sequences());
-    double total = 0;
-    for (int32_t label : batch.labels) total += double(setup_.class_weights[size_t(label)]);
-    return total;
-  }
-
-  Tensor total_loss(const Tensor& logits, const PackedBatch& batch) const {
-    Tensor losses = row_losses(logits, batch, config_.task);
-    if (!setup_.class_weights.empty()) {
-      std::vector<float> weights;
-      for (int32_t label : batch.labels) weights.push_back(setup_.class_weights[size_t(label)]);
-      losses = losses * Tensor::from(weights, {batch.sequences()});
-    }
-    return sum(losses);
-  }
-
-  // The gradient of the mean loss over all rows of the update, and that loss.
+  // The gradient of the mean loss over all that is labelled in the update, and that loss.
   double gradients_of(const std::vector<PackedBatch>& batches, Tensors& gradients) {
-    double rows = 0, loss = 0;
-    for (const PackedBatch& b : batches) rows += weight_of(b);
+    double labels = 0, loss = 0;
+    for (const PackedBatch& b : batches) labels += setup_.objective.weight(b);
     Tensors leaves;
     for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
     for (const PackedBatch& batch : batches) {
@@ -148,7 +131,7 @@ class Trainer {
       context.seed = uint64_t(config_.train.seed);
       context.epoch = uint64_t(at_.epoch);
       context.step = uint64_t(at_.micro_batch++);
-      const Tensor mean = total_loss(setup_.model->logits(to_sequences(batch), context), batch) / rows;
+      const Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
       loss += mean.item();
       Tensors found = grad(mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
@@ -326,7 +309,6 @@ class Trainer {
   const TrainOptions& options_;
   TrainingSetup setup_;  // first: what is wrong with the configuration leaves no directory behind
   RunDirectory directory_;
-  std::vector<int32_t> lengths_;
   MoRAOptimizer optimizer_;
   EpochPlan plan_;
   int64_t total_;
