@@ -3,7 +3,7 @@
 namespace mora {
 namespace {
 
-std::atomic<uint64_t> next_sequence{1};
+std::atomic<uint64_t> sequence_counter{1};
 thread_local bool grad_enabled_ = true;
 
 // A leaf has no inputs; gradients end here.
@@ -13,13 +13,16 @@ class LeafNode final : public Node {
   std::string_view name() const override { return "leaf"; }
   Tensors backward(std::span<const Tensor>, Need) override { return {}; }
   void release_saved() override {}
-  Meta input_meta(int) const override { return {}; }
 };
 
 }  // namespace
 
-Node::Node(uint32_t outputs, std::vector<Edge> edges)
-    : sequence_(next_sequence.fetch_add(1, std::memory_order_relaxed)), outputs_(outputs), edges_(std::move(edges)) {}
+Node::Node(uint32_t outputs, std::vector<Input> inputs)
+    : sequence_(sequence_counter.fetch_add(1, std::memory_order_relaxed)),
+      outputs_(outputs),
+      inputs_(std::move(inputs)) {}
+
+uint64_t Node::next_sequence() { return sequence_counter.load(std::memory_order_relaxed); }
 
 void Node::dispose() {
   thread_local std::vector<Node*> pending;
@@ -33,6 +36,13 @@ void Node::dispose() {
     delete node;  // its edges and saved tensors may bring more into `pending`
   }
   draining = false;
+}
+
+std::vector<Node::Input> inputs_of(std::span<const Tensor> tensors) {
+  std::vector<Node::Input> inputs;
+  inputs.reserve(tensors.size());
+  for (const Tensor& t : tensors) inputs.push_back({{Ref<Node>(node_of(t)), t.node_output()}, t.meta()});
+  return inputs;
 }
 
 Tensor leaf(const Tensor& t) {

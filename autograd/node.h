@@ -25,21 +25,27 @@ struct Need {
   bool any() const { return bits != 0; }
 };
 
+// One recorded op. Of one graph, one backward pass at a time: passes use the nodes for their notes (a pass inside
+// another, as recomputation runs, gives the notes back).
 class Node : public RefCounted {
  public:
-  Node(uint32_t outputs, std::vector<Edge> edges);
+  struct Input {
+    Edge edge;
+    Meta meta;  // shape and dtype, which the gradient has too
+  };
+
+  Node(uint32_t outputs, std::vector<Input> inputs);
 
   virtual std::string_view name() const = 0;
   // Gradients of the inputs from those of the outputs (undefined where nothing arrived); undefined where not needed.
   virtual Tensors backward(std::span<const Tensor> output_gradients, Need need) = 0;
   // Lets go of what was saved for backward; a later backward throws AutogradError.
   virtual void release_saved() = 0;
-  // Shape and dtype a gradient of input i must have.
-  virtual Meta input_meta(int i) const = 0;
 
   uint64_t sequence() const { return sequence_; }  // rises with creation: an input's node is always older
+  static uint64_t next_sequence();                 // no node made so far has it or a greater one
   uint32_t outputs() const { return outputs_; }
-  const std::vector<Edge>& edges() const { return edges_; }
+  const std::vector<Input>& inputs() const { return inputs_; }
 
  protected:
   // Chains of nodes end one after the other, not by recursion: a graph of a million ops must not overflow the stack.
@@ -49,13 +55,13 @@ class Node : public RefCounted {
   friend class Backward;
   uint64_t sequence_;
   uint32_t outputs_;
-  uint32_t slot_ = 0;  // scratch of one backward pass: the position in its list,
+  uint32_t slot_ = 0;  // the notes of a backward pass: the position in its list,
   uint64_t mark_ = 0;  // valid when this is the pass's number
-  std::vector<Edge> edges_;
+  std::vector<Input> inputs_;
 };
 
 inline Node* node_of(const Tensor& t) { return static_cast<Node*>(t.node().get()); }
-inline Edge edge_of(const Tensor& t) { return {Ref<Node>(node_of(t)), t.node_output()}; }
+std::vector<Node::Input> inputs_of(std::span<const Tensor> tensors);
 
 // True where the tensor is a leaf made by `leaf` or was computed from one.
 inline bool requires_grad(const Tensor& t) { return t.defined() && bool(t.node()); }

@@ -4,57 +4,46 @@
 
 namespace mora {
 
-Saved::Saved(std::span<const Tensor> inputs, std::span<const Tensor> outputs, const Saves& saves, std::string_view op)
-    : op_(op) {
-  metas_.reserve(inputs.size());
-  for (const Tensor& t : inputs) metas_.push_back(t.meta());
-  auto keep = [](std::vector<Item>& items, std::span<const Tensor> from, uint64_t bits, bool with_history) {
-    if (!bits) return;
-    items.resize(from.size());
-    for (size_t i = 0; i < from.size(); ++i) {
-      if (!((bits >> std::min<size_t>(i, 63)) & 1u) || !from[i].defined()) continue;
-      items[i] = {with_history ? from[i] : from[i].detach(), from[i].version()};
-    }
-  };
-  keep(inputs_, inputs, saves.inputs, true);
-  keep(outputs_, outputs, saves.outputs, false);  // with its history the node would own itself
+Saved::Saved(Node& owner, std::span<const Tensor> inputs, std::span<const Tensor> outputs, const Saves& saves)
+    : owner_(owner) {
+  if (saves.inputs) outputs_from_ = inputs.size();
+  items_.resize(outputs_from_ + (saves.outputs ? outputs.size() : 0));
+  auto wanted = [](uint64_t bits, size_t i) { return (bits >> std::min<size_t>(i, 63)) & 1u; };
+  for (size_t i = 0; i < outputs_from_; ++i) {
+    if (wanted(saves.inputs, i)) items_[i] = {inputs[i], inputs[i].version()};
+  }
+  for (size_t i = 0; outputs_from_ + i < items_.size(); ++i) {  // with its history the node would own itself
+    if (wanted(saves.outputs, i) && outputs[i].defined())
+      items_[outputs_from_ + i] = {outputs[i].detach(), outputs[i].version()};
+  }
 }
 
-const Tensor& Saved::checked(const Item& item, const char* what, int i) const {
+Tensor Saved::checked(size_t item, bool exists, const char* what, int i) const {
   if (released_)
-    fail<AutogradError>("{}: this graph was freed by an earlier backward; pass retain_graph to use it twice", op_);
-  invariant(item.tensor.defined(), "{}: {} {} was not saved", op_, what, i);
-  if (item.tensor.version() != item.version)
-    fail<AutogradError>("{}: {} {} was written to after it was saved for the backward", op_, what, i);
-  return item.tensor;
-}
-
-Tensor Saved::input(int i) const {
-  if (released_)
-    fail<AutogradError>("{}: this graph was freed by an earlier backward; pass retain_graph to use it twice", op_);
-  invariant(size_t(i) < inputs_.size(), "{}: input {} was not saved", op_, i);
-  return checked(inputs_[size_t(i)], "input", i);
+    fail<AutogradError>("{}: this graph was freed by an earlier backward; pass retain_graph to use it twice",
+                        owner_.name());
+  invariant(exists && items_[item].tensor.defined(), "{}: {} {} was not saved", owner_.name(), what, i);
+  if (items_[item].tensor.version() != items_[item].version)
+    fail<AutogradError>("{}: {} {} was written to after it was saved for the backward", owner_.name(), what, i);
+  return items_[item].tensor;
 }
 
 Tensor Saved::output(int i) const {
-  if (released_)
-    fail<AutogradError>("{}: this graph was freed by an earlier backward; pass retain_graph to use it twice", op_);
-  invariant(size_t(i) < outputs_.size(), "{}: output {} was not saved", op_, i);
-  Tensor t = checked(outputs_[size_t(i)], "output", i).detach();
-  if (uint32_t(i) < owner_->outputs() && grad_enabled()) t.set_node(Ref<RefCounted>(owner_), uint32_t(i));
+  const size_t item = outputs_from_ + size_t(i);
+  Tensor t = checked(item, item < items_.size(), "output", i).detach();
+  if (uint32_t(i) < owner_.outputs() && grad_enabled()) t.set_node(Ref<RefCounted>(&owner_), uint32_t(i));
   return t;
 }
 
 Tensors Saved::inputs() const {
   Tensors result;
-  for (size_t i = 0; i < metas_.size(); ++i) result.push_back(input(int(i)));
+  for (int i = 0; i < arity(); ++i) result.push_back(input(i));
   return result;
 }
 
 void Saved::release() {
   released_ = true;
-  inputs_.clear();
-  outputs_.clear();
+  items_.clear();
 }
 
 namespace detail {
@@ -63,6 +52,25 @@ Tensor contiguous_copy(const Tensor& t) {
   Tensor result = Tensor::empty(t.meta());
   kernels::copy(t, result);
   return result;
+}
+
+std::span<const Tensor> contiguous(std::span<const Tensor> in, Tensors& storage) {
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (in[i].is_contiguous()) continue;
+    if (storage.empty()) storage.assign(in.begin(), in.end());
+    storage[i] = contiguous_copy(in[i]);
+  }
+  return storage.empty() ? in : storage;
+}
+
+bool any_requires_grad(std::span<const Tensor> tensors) {
+  return std::any_of(tensors.begin(), tensors.end(), [](const Tensor& t) { return requires_grad(t); });
+}
+
+void attach(Ref<RefCounted> node, std::span<Tensor> out) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (out[i].defined()) out[i].set_node(node, uint32_t(i));
+  }
 }
 
 }  // namespace detail

@@ -31,28 +31,27 @@ struct Saves {
 // What a node keeps for its backward.
 class Saved {
  public:
-  Saved(std::span<const Tensor> inputs, std::span<const Tensor> outputs, const Saves& saves, std::string_view op);
-  int arity() const { return int(metas_.size()); }             // how many inputs there were
-  const Meta& meta(int i) const { return metas_[size_t(i)]; }  // of input i, always there
-  Tensor input(int i) const;
+  // For `owner`, which owns this and is not counted.
+  Saved(Node& owner, std::span<const Tensor> inputs, std::span<const Tensor> outputs, const Saves& saves);
+  int arity() const { return int(owner_.inputs().size()); }
+  const Meta& meta(int i) const { return owner_.inputs()[size_t(i)].meta; }  // of input i, saved or not
+  Tensor input(int i) const { return checked(size_t(i), size_t(i) < outputs_from_, "input", i); }
   // Output i with its history (so that a second derivative passes through it).
   Tensor output(int i) const;
   Tensors inputs() const;
   void release();
-  void set_owner(Node* owner) { owner_ = owner; }
 
  private:
   struct Item {
     Tensor tensor;
     uint32_t version = 0;
   };
-  const Tensor& checked(const Item& item, const char* what, int i) const;
+  Tensor checked(size_t item, bool exists, const char* what, int i) const;
 
-  std::string_view op_;
-  std::vector<Meta> metas_;
-  std::vector<Item> inputs_, outputs_;
+  Node& owner_;
+  std::vector<Item> items_;  // inputs, where one of them is saved; then outputs
+  size_t outputs_from_ = 0;
   bool released_ = false;
-  Node* owner_ = nullptr;  // not counted: the node owns this
 };
 
 namespace detail {
@@ -119,22 +118,23 @@ inline bool has_meta(const Meta&) { return true; }
 inline bool has_meta(const std::optional<Meta>& m) { return m.has_value(); }
 
 Tensor contiguous_copy(const Tensor& t);
+// `in`, or a copy in `storage` of which each is contiguous.
+std::span<const Tensor> contiguous(std::span<const Tensor> in, Tensors& storage);
+bool any_requires_grad(std::span<const Tensor> tensors);
+// Makes the first of `out` the outputs of `node`.
+void attach(Ref<RefCounted> node, std::span<Tensor> out);
 
 }  // namespace detail
 
 template <class Op>
 class OpNode final : public Node {
  public:
-  OpNode(Op op, std::span<const Tensor> inputs, std::span<const Tensor> outputs, uint32_t gradients,
-         std::vector<Edge> edges)
-      : Node(gradients, std::move(edges)),
-        op_(std::move(op)),
-        saved_(inputs, outputs, detail::saves_of<Op>(), Op::name) {
-    saved_.set_owner(this);
-  }
+  OpNode(const Op& op, std::span<const Tensor> in, std::span<const Tensor> out)
+      : Node(detail::differentiable_outputs<Op>(uint32_t(out.size())), inputs_of(in)),
+        op_(op),
+        saved_(*this, in, out, detail::saves_of<Op>()) {}
   std::string_view name() const override { return Op::name; }
   void release_saved() override { saved_.release(); }
-  Meta input_meta(int i) const override { return saved_.meta(i); }
 
   Tensors backward(std::span<const Tensor> gy, Need need) override {
     if constexpr (detail::HasVjp<Op>) {
@@ -187,16 +187,8 @@ auto apply_list(const Op& op, std::span<const Tensor> in) {
     }
   };
   const auto metas = infer();
-  std::vector<Tensor> packed;  // contiguous stand-ins
-  std::span<const Tensor> args = in;
-  if constexpr (!detail::takes_strided<Op>()) {
-    for (size_t i = 0; i < in.size(); ++i) {
-      if (in[i].is_contiguous()) continue;
-      if (packed.empty()) packed.assign(in.begin(), in.end());
-      packed[i] = detail::contiguous_copy(in[i]);
-    }
-    if (!packed.empty()) args = packed;
-  }
+  Tensors copies;
+  const std::span<const Tensor> args = detail::takes_strided<Op>() ? in : detail::contiguous(in, copies);
   if constexpr (detail::IsView<Op>) {
     out[0] = op.view(args[0]);
   } else {
@@ -218,17 +210,11 @@ auto apply_list(const Op& op, std::span<const Tensor> in) {
   }
 
   if constexpr (!detail::NotDifferentiable<Op>) {
-    if (grad_enabled() && std::any_of(in.begin(), in.end(), [](const Tensor& t) { return requires_grad(t); })) {
-      constexpr uint32_t gradients = detail::differentiable_outputs<Op>(uint32_t(N));
-      static_assert(gradients == 1 || !detail::HasVjp<Op>, "a vjp takes the gradient of one output");
-      std::vector<Edge> edges;
-      edges.reserve(in.size());
-      for (const Tensor& t : in) edges.push_back(edge_of(t));
-      Ref<RefCounted> node(new OpNode<Op>(op, in, out, gradients, std::move(edges)));
-      for (uint32_t i = 0; i < gradients; ++i) {
-        if (out[i].defined()) out[i].set_node(node, i);
-      }
-    }
+    static_assert(detail::differentiable_outputs<Op>(N) == 1 || !detail::HasVjp<Op>,
+                  "a vjp takes the gradient of one output");
+    if (grad_enabled() && detail::any_requires_grad(in))
+      detail::attach(Ref<RefCounted>(new OpNode<Op>(op, in, out)),
+                     std::span(out).first(detail::differentiable_outputs<Op>(N)));
   }
   if constexpr (N == 1)
     return std::move(out[0]);

@@ -44,7 +44,8 @@ class Shape {
   int64_t numel() const {
     int64_t n = 1;
     for (int64_t d : *this) {
-      require<ShapeError>(d >= 0 && !__builtin_mul_overflow(n, d, &n), "shape {} has no size", to_string());
+      if (d < 0 || __builtin_mul_overflow(n, d, &n)) [[unlikely]]
+        fail<ShapeError>("shape {} has no size", to_string());
     }
     return n;
   }

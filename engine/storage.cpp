@@ -6,8 +6,8 @@
 namespace mora {
 
 Storage::Storage(size_t bytes, Device device) : data_(nullptr), bytes_(bytes), device_(device) {
-  require<DeviceError>(device.kind == DeviceKind::cpu, "no memory on {}: this build runs on the processor only",
-                       to_string(device));
+  if (device.kind != DeviceKind::cpu)
+    fail<DeviceError>("no memory on {}: this build runs on the processor only", to_string(device));
   data_ = allocate(bytes);
 }
 

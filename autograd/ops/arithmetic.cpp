@@ -21,7 +21,7 @@ Tensor stretched(const Tensor& x, const Shape& shape) {
 
 Meta broadcast(const Meta& a, const Meta& b, std::string_view op) {
   require<DTypeError>(a.dtype == b.dtype, "{}: {} against {}", op, name_of(a.dtype), name_of(b.dtype));
-  require<DeviceError>(a.device == b.device, "{}: {} against {}", op, to_string(a.device), to_string(b.device));
+  if (a.device != b.device) fail<DeviceError>("{}: {} against {}", op, to_string(a.device), to_string(b.device));
   return {broadcast_shapes(a.shape, b.shape, op), a.dtype, a.device};
 }
 
