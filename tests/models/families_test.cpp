@@ -83,6 +83,15 @@ TEST_P(Family, LinearsBearTheNamesOfTheFile) {
   model->visit_extra_linears(in_file);
 }
 
+TEST_P(Family, PagesOfPackedWeightsThatWereGivenBackAreReadAgain) {
+  const Sequences sequences = packed({tokens(expected, 0)});
+  const Tensor before = model->hidden_states(sequences, context);
+  model->release_packed();
+  const Tensor after = model->hidden_states(sequences, context);
+  const auto a = before.values<float>(), b = after.values<float>();
+  EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Goldens, Family,
                          ::testing::Values("bert", "distilbert", "roberta", "gpt2", "llama", "llama_gqa_tied",
                                            "llama_linear", "llama_dynamic", "llama_llama3", "llama_yarn", "mistral",
