@@ -1,5 +1,6 @@
 #include "mora/models/kv_cache.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/node.h"

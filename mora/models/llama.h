@@ -3,6 +3,7 @@
 // norm of each query and key head.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <vector>
 
