@@ -1,7 +1,6 @@
 // A frozen linear and what an adapter adds to it.
 #pragma once
 
-#include "autograd/ops/arithmetic.h"
 #include "mora/adapters/mora_layer.h"
 #include "mora/models/linear.h"
 
@@ -12,9 +11,7 @@ class MoRALinear final : public Linear {
  public:
   MoRALinear(LinearSlot base, std::unique_ptr<MoRALayer> layer) : base_(std::move(base)), layer_(std::move(layer)) {}
 
-  Tensor forward(const Tensor& x, Context& context) const override {
-    return base_->forward(x, context) + layer_->forward(x, context);
-  }
+  Tensor forward(const Tensor& x, Context& context) const override { return layer_->forward(x, frozen(), context); }
   const std::shared_ptr<const kernels::FrozenWeight>& frozen() const override { return base_->frozen(); }
 
   MoRALayer& layer() { return *layer_; }

@@ -2,6 +2,7 @@
 // not compile, and an op of autograd/ops that is missing here fails tests/autograd/all_ops_test.cpp.
 #pragma once
 
+#include "autograd/ops/adapted_linear.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/attention.h"
 #include "autograd/ops/cross_entropy.h"
@@ -27,6 +28,7 @@ constexpr OpList<A..., B...> operator+(OpList<A...>, OpList<B...>) {
   return {};
 }
 
+using AdaptedLinearOps = OpList<ops::LoraLinear, ops::LoraLinearBackward, ops::MoraLinear, ops::MoraLinearBackward>;
 using ArithmeticOps = OpList<ops::Add, ops::Sub, ops::Mul, ops::Div, ops::Maximum, ops::Where, ops::Affine, ops::Power,
                              ops::Clamp, ops::Compare>;
 using AttentionOps = OpList<ops::Attention, ops::AttentionBackward, ops::Rotary>;
@@ -49,8 +51,8 @@ using ShapeOps = OpList<ops::Alias, ops::Contiguous, ops::Reshape, ops::Permute,
 using SoftmaxOps = OpList<ops::Softmax, ops::SoftmaxBackward, ops::LogSoftmax, ops::LogSoftmaxBackward>;
 using SwigluOps = OpList<ops::Swiglu, ops::SwigluBackward>;
 
-using AllOps = decltype(ArithmeticOps{} + AttentionOps{} + CrossEntropyOps{} + DropoutOps{} + ElementaryOps{} +
-                        ActivationOps{} + EmbeddingOps{} + LinearCrossEntropyOps{} + MatmulOps{} + MoraOperatorOps{} +
-                        NormOps{} + ReduceOps{} + ShapeOps{} + SoftmaxOps{} + SwigluOps{});
+using AllOps = decltype(AdaptedLinearOps{} + ArithmeticOps{} + AttentionOps{} + CrossEntropyOps{} + DropoutOps{} +
+                        ElementaryOps{} + ActivationOps{} + EmbeddingOps{} + LinearCrossEntropyOps{} + MatmulOps{} +
+                        MoraOperatorOps{} + NormOps{} + ReduceOps{} + ShapeOps{} + SoftmaxOps{} + SwigluOps{});
 
 }  // namespace mora

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "autograd/ops/adapted_linear.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/matmul.h"
@@ -33,10 +34,15 @@ double LoRA::scaling() const {
   return spec_.alpha / (spec_.rank_stabilized ? std::sqrt(double(spec_.rank)) : double(spec_.rank));
 }
 
-Tensor LoRA::forward(const Tensor& x, Context& context) const {
+Tensor LoRA::update(const Tensor& x, Context& context) const {
   const Tensor input = context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
   const Tensor h = matmul(input, cast(a_, x.dtype()), false, true) * scaling();  // (N, r)
   return matmul(h, cast(b_, x.dtype()), false, true);                            // (N, out)
+}
+
+Tensor LoRA::forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w, Context& context) const {
+  if (context.training && spec_.dropout > 0) return MoRALayer::forward(x, w, context);
+  return lora_linear(x, w, cast(a_, x.dtype()), cast(b_, x.dtype()), scaling());
 }
 
 Tensor LoRA::merged() const {

@@ -13,7 +13,9 @@ class LoRA final : public MoRALayer {
   // From tensors: A (r, in), B (out, r), floating.
   LoRA(AdapterSpec spec, Tensor a, Tensor b, uint64_t index);
 
-  Tensor forward(const Tensor& x, Context& context) const override;
+  Tensor update(const Tensor& x, Context& context) const override;
+  Tensor forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
+                 Context& context) const override;
   void visit_parameters(ParameterVisitor visit) override {
     visit("lora_A", a_);
     visit("lora_B", b_);

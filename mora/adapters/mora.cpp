@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "autograd/ops/adapted_linear.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/mora_operator.h"
@@ -85,11 +86,16 @@ int64_t MoRA::side_for(const AdapterSpec& spec, int64_t in, int64_t out) {
   return is_rotation(spec.op) ? std::max<int64_t>(2, side / 2 * 2) : side;
 }
 
-Tensor MoRA::forward(const Tensor& x, Context& context) const {
+Tensor MoRA::update(const Tensor& x, Context& context) const {
   const Tensor input = context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
   const Tensor s = mora_compress(input, operator_);                                                  // (N, chunks, r̂)
   const Tensor z = matmul(reshape(s, {-1, operator_.rank}), cast(matrix_, x.dtype()), false, true);  // (N·chunks, r̂)
   return mora_decompress(reshape(z, s.shape()), operator_);                                          // (N, out)
+}
+
+Tensor MoRA::forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w, Context& context) const {
+  if (context.training && spec_.dropout > 0) return MoRALayer::forward(x, w, context);
+  return mora_linear(x, w, cast(matrix_, x.dtype()), operator_);
 }
 
 Tensor MoRA::merged() const {

@@ -15,7 +15,9 @@ class MoRA final : public MoRALayer {
   // and no larger than in and out, beyond which rows of M would be dead.
   static int64_t side_for(const AdapterSpec& spec, int64_t in, int64_t out);
 
-  Tensor forward(const Tensor& x, Context& context) const override;
+  Tensor update(const Tensor& x, Context& context) const override;
+  Tensor forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
+                 Context& context) const override;
   void visit_parameters(ParameterVisitor visit) override { visit("M", matrix_); }
   Tensor merged() const override;
   const AdapterSpec& spec() const override { return spec_; }

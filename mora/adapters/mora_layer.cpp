@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/matmul.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
 
@@ -31,6 +33,11 @@ AdapterSpec::Kind parse_adapter_kind(std::string_view word) {
 }
 kernels::OperatorKind parse_operator(std::string_view word) {
   return parse<kernels::OperatorKind>(word, operator_names, "adapter.operator");
+}
+
+Tensor MoRALayer::forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
+                          Context& context) const {
+  return linear(x, w) + update(x, context);
 }
 
 std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, int64_t in, int64_t out, uint64_t seed, uint64_t index) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/parallel.h"
+#include "kernels/matmul.h"
 #include "kernels/mora_operator.h"
 #include "mora/models/context.h"
 
@@ -33,8 +34,11 @@ class MoRALayer {
  public:
   virtual ~MoRALayer() = default;
 
-  // x (N, in) → (N, out)
-  virtual Tensor forward(const Tensor& x, Context& context) const = 0;
+  // What is added, f(x): x (N, in) → (N, out)
+  virtual Tensor update(const Tensor& x, Context& context) const = 0;
+  // The adapted linear, x·Wᵀ + b + f(x), in one op where the layer has one.
+  virtual Tensor forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
+                         Context& context) const;
   // Trained tensors by their name inside the layer.
   using ParameterVisitor = FunctionRef<void(const std::string& name, Tensor& value)>;
   virtual void visit_parameters(ParameterVisitor visit) = 0;

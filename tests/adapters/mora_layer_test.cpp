@@ -42,7 +42,7 @@ TEST(MoRALayer, ForwardIsTheMergedWeightForEveryOperator) {
       const Tensor x = normal({7, s.in}, 3);
       Context context;
       const NoGrad no_grad;
-      EXPECT_LT(worst(layer.forward(x, context), matmul(x, layer.merged(), false, true)), 1e-10)
+      EXPECT_LT(worst(layer.update(x, context), matmul(x, layer.merged(), false, true)), 1e-10)
           << name_of(spec.op) << " " << s.in << " -> " << s.out << " side " << s.side;
     }
   }
@@ -74,7 +74,7 @@ TEST(MoRALayer, LoRAIsTheMergedWeight) {
     const Tensor x = normal({7, 13}, 3);
     Context context;
     const NoGrad no_grad;
-    EXPECT_LT(worst(layer.forward(x, context), matmul(x, layer.merged(), false, true)), 1e-10);
+    EXPECT_LT(worst(layer.update(x, context), matmul(x, layer.merged(), false, true)), 1e-10);
   }
 }
 
@@ -89,6 +89,22 @@ TEST(MoRALayer, TheSideHasLoRAsParameterCountAndIsCapped) {
   EXPECT_EQ(MoRA::side_for(spec, 384, 384), 78);
 }
 
+TEST(MoRALayer, TheFusedForwardIsTheLinearPlusTheUpdate) {
+  const auto w = std::make_shared<const kernels::FrozenWeight>(normal({9, 13}, 1), normal({9}, 2));
+  const Tensor x = normal({7, 13}, 3);
+  Context context;
+  const NoGrad no_grad;
+  auto expect_equal = [&](const MoRALayer& layer) {
+    EXPECT_LT(worst(layer.forward(x, w, context), linear(x, w) + layer.update(x, context)), 1e-12);
+  };
+  AdapterSpec spec;
+  MoRA mora(spec, 13, 9, 4, 1, DType::f64);
+  mora.visit_parameters([&](const std::string&, Tensor& m) { m = normal(m.shape(), 4); });
+  expect_equal(mora);
+  spec.kind = AdapterSpec::Kind::lora;
+  expect_equal(LoRA(spec, normal({4, 13}, 5), normal({9, 4}, 6), 1));
+}
+
 TEST(MoRALayer, AFreshLayerAddsNothing) {
   for (auto kind : {AdapterSpec::Kind::mora, AdapterSpec::Kind::lora}) {
     AdapterSpec spec;
@@ -96,7 +112,7 @@ TEST(MoRALayer, AFreshLayerAddsNothing) {
     const auto layer = make_layer(spec, 24, 16, 0, 1);
     Context context;
     context.training = true;
-    const Tensor y = layer->forward(Tensor::from(std::vector<float>(48, 1.f), {2, 24}), context);
+    const Tensor y = layer->update(Tensor::from(std::vector<float>(48, 1.f), {2, 24}), context);
     for (float v : y.values<float>()) EXPECT_EQ(v, 0.f);
   }
 }

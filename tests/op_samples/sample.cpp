@@ -39,7 +39,7 @@ Tensor ints(const std::vector<int32_t>& values) { return Tensor::from(values, {i
 Tensor constant(const Shape& shape, uint64_t seed, DType dtype) { return normal(shape).make(dtype, seed); }
 
 Sample Sample::rounded(int times) && {
-  roundings = times;
+  output_roundings = gradient_roundings = times;
   return std::move(*this);
 }
 
@@ -76,9 +76,9 @@ std::vector<OpSamples> concatenated() {
 
 const std::vector<OpSamples>& all_samples() {
   static const std::vector<OpSamples> all =
-      concatenated<ArithmeticOps, AttentionOps, CrossEntropyOps, DropoutOps, ElementaryOps, ActivationOps, EmbeddingOps,
-                   LinearCrossEntropyOps, MatmulOps, MoraOperatorOps, NormOps, ReduceOps, ShapeOps, SoftmaxOps,
-                   SwigluOps>();
+      concatenated<AdaptedLinearOps, ArithmeticOps, AttentionOps, CrossEntropyOps, DropoutOps, ElementaryOps,
+                   ActivationOps, EmbeddingOps, LinearCrossEntropyOps, MatmulOps, MoraOperatorOps, NormOps, ReduceOps,
+                   ShapeOps, SoftmaxOps, SwigluOps>();
   return all;
 }
 

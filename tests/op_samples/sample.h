@@ -48,10 +48,10 @@ struct Sample {
   Function run;        // the outputs that carry gradients
   Function composite;  // the same by the op's composite; empty where it has none
   bool differentiable = true;
-  int roundings = 1;  // of a 16-bit gradient, as a factor on its tolerance
-  std::string error;  // where the inputs are wrong: a part of the message
+  int output_roundings = 1, gradient_roundings = 1;  // factors on the tolerance of 16-bit results
+  std::string error;                                 // where the inputs are wrong: a part of the message
 
-  // The vjp is a chain of ops on 16-bit numbers, or their sum cancels.
+  // The op and its vjp are chains of ops that round to 16 bits, or their sums cancel.
   Sample rounded(int times) &&;
   // The inputs are wrong: running throws an Error with `fragment` in its message.
   Sample throws(std::string fragment) &&;
@@ -90,7 +90,7 @@ Sample sample(std::string name, Make make, std::vector<Input> inputs) {
   using Op = std::invoke_result_t<decltype(op_for), std::span<const Tensor>>;
   Sample s{.name = std::move(name), .inputs = std::move(inputs), .run = {}, .composite = {}, .error = {}};
   s.differentiable = !mora::detail::NotDifferentiable<Op>;
-  if constexpr (!mora::detail::HasVjp<Op>) s.roundings = 16;  // the derivative of a composite, op by op
+  if constexpr (!mora::detail::HasVjp<Op>) s.gradient_roundings = 16;  // the derivative of a composite, op by op
   s.run = [op_for](std::span<const Tensor> x) -> Tensors {
     return detail::differentiable_outputs<Op>(apply_list(op_for(x), x));
   };
