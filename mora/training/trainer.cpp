@@ -254,10 +254,15 @@ class Trainer {
 
   // --- the ends -----------------------------------------------------------------------------------------------------
 
-  // The newest checkpoint that is whole.
+  // From the newest checkpoint that is whole.
   void resume() {
     const std::vector<int64_t> steps = directory_.checkpoints();
-    require<ConfigError>(!steps.empty(), "{}: no checkpoint to resume from", config_.out);
+    if (steps.empty()) {  // it was killed before its first
+      progress_.note(config_.out + ": no checkpoint yet; starting again from the beginning");
+      directory_.rewind_metrics(0);
+      directory_.write_config(config_);
+      return;
+    }
     for (size_t i = steps.size(); i-- > 0;) {
       try {
         restore(load_checkpoint(directory_.checkpoint(steps[i])));
@@ -326,6 +331,9 @@ class Trainer {
 
 }  // namespace
 
-TrainResult train(const Config& config, const TrainOptions& options) { return Trainer(config, options).run(); }
+TrainResult train(const Config& config, const TrainOptions& options) {
+  require<ConfigError>(!options.resume || std::filesystem::exists(config.out), "{}: no run to resume here", config.out);
+  return Trainer(config, options).run();
+}
 
 }  // namespace mora

@@ -1,15 +1,13 @@
 // The `mora` program as a user runs it: what it prints where, its exit codes, and the one line for each wrong use.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
+
+#include "cli/program.h"
 
 namespace {
 
@@ -20,11 +18,7 @@ struct Result {
   std::string out, err;
 };
 
-std::string content(const fs::path& file) {
-  std::stringstream text;
-  text << std::ifstream(file, std::ios::binary).rdbuf();
-  return text.str();
-}
+using mora::test::content;
 
 class Cli : public ::testing::Test {
  protected:
@@ -37,21 +31,8 @@ class Cli : public ::testing::Test {
   Result mora(std::vector<std::string> words, const std::string& input = "") const {
     const fs::path in = directory_ / "in", out = directory_ / "out", err = directory_ / "err";
     std::ofstream(in, std::ios::binary) << input;
-    words.insert(words.begin(), MORA_PROGRAM);
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    const pid_t child = fork();
-    if (child == 0) {
-      dup2(open(in.c_str(), O_RDONLY), STDIN_FILENO);
-      dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
-      dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), content(out), content(err)};
+    const int code = mora::test::exit_code(mora::test::start_mora(std::move(words), in, out, err));
+    return {code, content(out), content(err)};
   }
 
   // A tokenizer of five words.
