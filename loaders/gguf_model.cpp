@@ -124,10 +124,25 @@ std::vector<std::string> GgufWeights::names() const {
   return names;
 }
 
-Tensor GgufWeights::load(std::string_view name) const {
+const GgufTensor& GgufWeights::info_of(std::string_view name) const {
   const auto found = tensor_of_.find(std::string(name));
   require<IoError>(found != tensor_of_.end(), "{}: has no tensor {}", path().string(), quote(name));
-  const GgufTensor& info = *file_.find(found->second);
+  return *file_.find(found->second);
+}
+
+bool GgufWeights::is_conv1d(std::string_view name, const GgufTensor& info) const {
+  return architecture_ == "gpt2" && info.shape.size() == 2 && name.find(".c_") != std::string_view::npos;
+}
+
+Meta GgufWeights::meta(std::string_view name) const {
+  const GgufTensor& info = info_of(name);
+  std::vector<int64_t> dims = info.shape;
+  if (is_conv1d(name, info)) std::ranges::reverse(dims);
+  return {Shape{std::span<const int64_t>(dims)}, dtype_, cpu};
+}
+
+Tensor GgufWeights::load(std::string_view name) const {
+  const GgufTensor& info = info_of(name);
   const bool matrix = info.shape.size() == 2;
   const bool permuted = interleaves(architecture_) && (is_query(info.name) || is_key(info.name));
   if (permuted) {
@@ -138,8 +153,7 @@ Tensor GgufWeights::load(std::string_view name) const {
     return file_.tensor(column, dtype_, order).alias({info.shape.front()}, {1}, 0);
   }
   Tensor tensor = file_.tensor(info, dtype_);
-  const bool conv1d = architecture_ == "gpt2" && matrix && name.find(".c_") != std::string_view::npos;
-  return conv1d ? transposed(tensor) : tensor;
+  return is_conv1d(name, info) ? transposed(tensor) : tensor;
 }
 
 json gguf_config_json(const GgufFile& file) {

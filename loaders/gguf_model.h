@@ -26,6 +26,7 @@ class GgufWeights final : public ModelWeights {
   const std::filesystem::path& path() const override { return file_.path(); }
   std::vector<std::string> names() const override;
   bool contains(std::string_view name) const override { return tensor_of_.contains(std::string(name)); }
+  Meta meta(std::string_view name) const override;
   using ModelWeights::load;
   Tensor load(std::string_view name) const override;
 
@@ -33,6 +34,8 @@ class GgufWeights final : public ModelWeights {
 
  private:
   GgufWeights(GgufFile file, DType dtype);
+  const GgufTensor& info_of(std::string_view name) const;
+  bool is_conv1d(std::string_view name, const GgufTensor& info) const;  // GPT-2's matrices, (in, out) in a directory
 
   GgufFile file_;
   DType dtype_;

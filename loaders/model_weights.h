@@ -21,6 +21,8 @@ class ModelWeights {
   virtual const std::filesystem::path& path() const = 0;
   virtual std::vector<std::string> names() const = 0;
   virtual bool contains(std::string_view name) const = 0;
+  // The shape and dtype that load() gives. Throws as it does.
+  virtual Meta meta(std::string_view name) const = 0;
   // Throws IoError when the weight is absent or its dtype is none that MoRA computes with.
   virtual Tensor load(std::string_view name) const = 0;
 
@@ -38,6 +40,7 @@ class SafetensorsWeights final : public ModelWeights {
   const std::filesystem::path& path() const override { return path_; }
   std::vector<std::string> names() const override;
   bool contains(std::string_view name) const override { return find(name) != nullptr; }
+  Meta meta(std::string_view name) const override { return load(name).meta(); }  // mapped, so nothing is read
   using ModelWeights::load;
   Tensor load(std::string_view name) const override;
 

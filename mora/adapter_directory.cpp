@@ -13,6 +13,7 @@
 #include "loaders/safetensors.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
+#include "mora/model_head.h"
 
 namespace mora {
 namespace {
@@ -85,6 +86,25 @@ void load_classifier(MoRAModel& model, const AdapterInfo& info, const Safetensor
                            read_tensor(file, "classifier.bias", {classes})});
 }
 
+AdapterInfo native_info(const JsonFields& fields) {
+  return {fields.string("base_model", ""), fields.string("task", ""), fields.string("pooling", ""),
+          fields.strings("labels")};
+}
+
+AdapterInfo peft_info(const PeftConfig& config) {
+  const std::string task = config.task_type == "SEQ_CLS"     ? "classification"
+                           : config.task_type == "CAUSAL_LM" ? "causal_lm"
+                                                             : "";
+  return {config.base_model, task, "", {}};
+}
+
+bool is_native(const std::filesystem::path& directory) {
+  if (std::filesystem::exists(directory / "mora_config.json")) return true;
+  require<IoError>(std::filesystem::exists(directory / "adapter_config.json"),
+                   "{}: no adapter here: neither mora_config.json nor adapter_config.json", directory.string());
+  return false;
+}
+
 AdapterInfo load_native(const std::filesystem::path& directory, MoRAModel& model) {
   const auto config_path = directory / "mora_config.json";
   const nlohmann::json document = read_json(config_path);
@@ -92,8 +112,7 @@ AdapterInfo load_native(const std::filesystem::path& directory, MoRAModel& model
   const int64_t version = fields.integer("format", 1, 1'000'000);
   require<IoError>(version <= format_version, "{}: format {}: written by a newer mora; this one reads up to {}",
                    config_path.string(), version, format_version);
-  AdapterInfo info{fields.string("base_model", ""), fields.string("task", ""), fields.string("pooling", ""),
-                   fields.strings("labels")};
+  const AdapterInfo info = native_info(fields);
   const SafetensorsFile file = SafetensorsFile::open(directory / "adapter.safetensors");
   const nlohmann::json& modules = fields.require_member("modules");
   require<IoError>(modules.is_object(), "{}: modules: expected an object", config_path.string());
@@ -126,12 +145,7 @@ AdapterInfo load_peft(const std::filesystem::path& directory, MoRAModel& model) 
   require<ConfigError>(!config.init_lora_weights.starts_with("pissa") && config.init_lora_weights != "olora",
                        "{}: init_lora_weights '{}': the adapter belongs to a changed base model", where,
                        config.init_lora_weights);
-  AdapterInfo info{config.base_model,
-                   config.task_type == "SEQ_CLS"     ? "classification"
-                   : config.task_type == "CAUSAL_LM" ? "causal_lm"
-                                                     : "",
-                   "",
-                   {}};
+  AdapterInfo info = peft_info(config);
   uint64_t index = 0;
   for (const auto& [module, tensors] : adapter.modules) {
     const Linear* linear = model.find(module);
@@ -182,20 +196,28 @@ void save_adapter(const std::filesystem::path& directory, MoRAModel& model, cons
   write_durable(directory / "mora_config.json", config.dump(2) + "\n");
 }
 
+AdapterInfo read_adapter_info(const std::filesystem::path& directory) {
+  if (!is_native(directory)) return peft_info(read_peft(directory).config);
+  const auto path = directory / "mora_config.json";
+  const nlohmann::json document = read_json(path);
+  return native_info(JsonFields(document, path.string()));
+}
+
 AdapterInfo load_adapter(const std::filesystem::path& directory, MoRAModel& model) {
-  if (std::filesystem::exists(directory / "mora_config.json")) return load_native(directory, model);
-  require<IoError>(std::filesystem::exists(directory / "adapter_config.json"),
-                   "{}: no adapter here: neither mora_config.json nor adapter_config.json", directory.string());
-  return load_peft(directory, model);
+  return is_native(directory) ? load_native(directory, model) : load_peft(directory, model);
 }
 
 void save_peft(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info, bool with_head) {
   PeftAdapter adapter;
   PeftConfig& config = adapter.config;
-  config.task_type = info.task == "causal_lm" ? "CAUSAL_LM" : info.task.empty() ? "FEATURE_EXTRACTION" : "SEQ_CLS";
+  const bool head = with_head && model.classifier();
+  config.task_type = info.task == "causal_lm" ? "CAUSAL_LM" : head ? "SEQ_CLS" : "FEATURE_EXTRACTION";
+  // For feature extraction PEFT opens the bare model, whose module paths do not begin with its name in a task's class.
+  const std::string prefix = config.task_type == "FEATURE_EXTRACTION" ? model.base().config().model_type + "." : "";
   config.base_model = info.base_model;
   bool first = true;
-  for (const auto& [path, linear] : model.adapted()) {
+  for (const auto& [full, linear] : model.adapted()) {
+    const std::string path = full.starts_with(prefix) ? full.substr(prefix.size()) : full;
     PeftModule& module = adapter.modules[path];
     int64_t rank = 0;
     double alpha = 0;
@@ -218,11 +240,14 @@ void save_peft(const std::filesystem::path& directory, MoRAModel& model, const A
     if (alpha != config.lora_alpha) config.alpha_pattern[path] = alpha;
     config.target_modules.push_back(path);
   }
-  if (with_head && model.classifier()) {
+  if (head) {
     require<ConfigError>(model.pooling() == Pooling::pooler,
                          "a head that pools by {} cannot live in a PEFT adapter, whose model pools by its pooler; "
-                         "export without the head, or merge",
+                         "export --without-head, or merge",
                          name_of(model.pooling()));
+    const std::string& type = model.base().config().model_type;
+    require<ConfigError>(head_module(type) == "classifier",
+                         "the head of a {} model is not that of PEFT's model; export --without-head, or merge", type);
     config.modules_to_save = {"classifier"};
     adapter.saved["classifier.weight"] = model.classifier()->weight.detach();
     adapter.saved["classifier.bias"] = model.classifier()->bias.detach();

@@ -24,13 +24,16 @@ struct AdapterInfo {
 // Writes mora_config.json and adapter.safetensors into an existing directory.
 void save_adapter(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info);
 
+// What an adapter directory, native or PEFT, says of itself.
+AdapterInfo read_adapter_info(const std::filesystem::path& directory);
+
 // Puts the adapter of a native or PEFT directory on `model`, with its classifier where it has one. Throws IoError for
 // files that are missing or wrong, ConfigError for an adapter of another model.
 AdapterInfo load_adapter(const std::filesystem::path& directory, MoRAModel& model);
 
 // Writes a PEFT directory: LoRA, and those MoRA operators that are exactly a LoRA of rank r̂. Throws ConfigError with
-// the reason where PEFT cannot hold the adapter: rotation and decouple, or a head that does not pool as PEFT's model
-// does (pass with_head = false to leave it out).
+// the reason where PEFT cannot hold the adapter: rotation and decouple, or a head that is not that of PEFT's model
+// (pass with_head = false to leave it out).
 void save_peft(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info,
                bool with_head = true);
 

@@ -25,8 +25,8 @@ nlohmann::ordered_json prediction(std::span<const float> outputs, const std::vec
 
 void run(const Arguments& a, Session& session) {
   const InferenceModel opened = open_for_inference(a.model, a.adapter);
-  require<ConfigError>(opened.model->classifier().has_value(), "{}: the adapter has no trained head to predict with",
-                       a.adapter);
+  require<ConfigError>(opened.model->classifier().has_value(),
+                       "{}: no trained head; give the adapter that has one with --adapter", a.model);
   TaskDataOptions options{
       .task = Task::classification, .files = {a.data}, .columns = {}, .labelled = false, .known_labels = {}};
   options.columns.text = a.text;
@@ -50,8 +50,7 @@ void add_predict(CLI::App& program, Session& session) {
   CLI::App* command = add_command(program, session, "predict", "the label and scores of each row of a data file",
                                   [a, &session] { run(*a, session); });
   command->add_option("--model", a->model, "a Hugging Face directory")->required()->type_name("MODEL");
-  command->add_option("--adapter", a->adapter, "an adapter directory with a trained head")
-      ->required()
+  command->add_option("--adapter", a->adapter, "an adapter directory; not needed where the model has a head")
       ->type_name("DIR");
   command->add_option("--data", a->data, ".tsv, .csv, .jsonl or .txt")->required()->type_name("FILE");
   command->add_option("--text", a->text, "the text's column (default: text)")->type_name("COLUMN");

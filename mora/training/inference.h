@@ -10,8 +10,8 @@ struct InferenceModel {
   AdapterInfo info;
 };
 
-// Opens a model directory, with an adapter where `adapter` is not empty. Labels come from the adapter, else from the
-// model's id2label.
+// Opens a model directory, with an adapter where `adapter` is not empty. The head and the labels come from the adapter,
+// else from the model (its id2label).
 InferenceModel open_for_inference(const std::filesystem::path& model, const std::filesystem::path& adapter);
 
 }  // namespace mora

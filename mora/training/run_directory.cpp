@@ -20,18 +20,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kStagedSuffix = ".partial", kReplacedSuffix = ".replaced";
 constexpr std::string_view kStepPrefix = "step-";
 
 [[noreturn]] void fail_with(const fs::path& file, std::string_view doing, int error) {
   fail<IoError>("{}: cannot {}: {}", file.string(), doing, std::strerror(error));
-}
-
-void make_directory(const fs::path& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  require<IoError>(!error && fs::is_directory(path), "{}: cannot make the directory: {}", path.string(),
-                   error ? error.message() : "a file is there");
 }
 
 FileDescriptor open_to_write(const fs::path& file, int flags) {
@@ -62,28 +54,6 @@ FileDescriptor take_lock(const fs::path& file) {
   return fd;
 }
 
-bool is_left_over(const fs::path& path) {
-  const std::string name = path.filename().string();
-  return name.ends_with(kStagedSuffix) || name.ends_with(kReplacedSuffix);
-}
-
-// What a kill in the middle of StagedDirectory left: half-filled directories go; one that was moved aside and has no
-// successor comes back.
-void clear_left_overs(const fs::path& directory) {
-  if (!fs::is_directory(directory)) return;
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(directory))
-    if (is_left_over(entry.path())) found.push_back(entry.path());
-  for (const fs::path& path : found) {
-    fs::path target = path;
-    target.replace_extension();
-    if (path.extension() == kReplacedSuffix && !fs::exists(target))
-      rename_durable(path, target);
-    else
-      fs::remove_all(path);
-  }
-}
-
 // The update a line of metrics.jsonl belongs to; nothing for a line that a kill cut short.
 std::optional<int64_t> step_of(const std::string& line) {
   const auto json = nlohmann::json::parse(line, nullptr, false);
@@ -102,27 +72,6 @@ void add_scalars(TensorboardWriter& events, int64_t step, const nlohmann::ordere
 }
 
 }  // namespace
-
-StagedDirectory::StagedDirectory(fs::path target) : target_(std::move(target)), staged_(target_) {
-  staged_ += kStagedSuffix;
-  std::error_code ignored;
-  fs::remove_all(staged_, ignored);
-  make_directory(staged_);
-}
-
-StagedDirectory::~StagedDirectory() {
-  std::error_code ignored;
-  fs::remove_all(staged_, ignored);
-}
-
-void StagedDirectory::commit() {
-  fs::path replaced = target_;
-  replaced += kReplacedSuffix;
-  fs::remove_all(replaced);
-  if (fs::exists(target_)) rename_durable(target_, replaced);
-  rename_durable(staged_, target_);
-  fs::remove_all(replaced);
-}
 
 RunDirectory::RunDirectory(fs::path path, Start start) : path_(std::move(path)) {
   make_directory(path_);
@@ -148,7 +97,7 @@ std::vector<int64_t> RunDirectory::checkpoints() const {
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(path_ / "checkpoints", none)) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kStepPrefix) || is_left_over(entry.path())) continue;
+    if (!name.starts_with(kStepPrefix)) continue;
     int64_t step = 0;
     const char* end = name.data() + name.size();
     const auto [stop, error] = std::from_chars(name.data() + kStepPrefix.size(), end, step);

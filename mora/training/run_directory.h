@@ -1,12 +1,10 @@
 // The directory of one run, as docs and scripts know it:
 //
 //   config.yaml              the resolved configuration          adapter/, best/          the last adapter and the best
-//   one metrics.jsonl            one object a line, append-only      checkpoints/step-NNNNNN/ what a resume starts from
+//   metrics.jsonl            one object a line, append-only      checkpoints/step-NNNNNN/ what a resume starts from
 //   events.out.tfevents.*    the same numbers for TensorBoard    lock                     held while a process writes
-//   here
 //
-// Directories appear whole: they are staged under another name, synced and renamed. What a kill left half-staged is
-// removed by the next writer.
+// Directories appear whole (loaders/staged_directory.h). What a kill left half-staged is removed by the next writer.
 #pragma once
 
 #include <cstdint>
@@ -17,26 +15,12 @@
 #include <vector>
 
 #include "loaders/regular_file.h"
+#include "loaders/staged_directory.h"
 #include "mora/training/config.h"
 
 namespace mora {
 
 class TensorboardWriter;
-
-// A directory being filled under a temporary name beside its own; without commit() it vanishes.
-class StagedDirectory {
- public:
-  explicit StagedDirectory(std::filesystem::path target);
-  StagedDirectory(const StagedDirectory&) = delete;
-  StagedDirectory& operator=(const StagedDirectory&) = delete;
-  ~StagedDirectory();
-
-  const std::filesystem::path& path() const { return staged_; }
-  void commit();  // takes the place of `target`, whether that exists or not; IoError where it cannot
-
- private:
-  std::filesystem::path target_, staged_;
-};
 
 class RunDirectory {
  public:
