@@ -136,19 +136,24 @@ class Backward {
     if (gradients.empty()) return;
 
     const auto& inputs = v.node->inputs();
-    invariant(gradients.size() == inputs.size(), "{}: backward gave {} gradients for {} inputs", v.node->name(),
-              gradients.size(), inputs.size());
+    invariant(gradients.size() == inputs.size(), "backward gave {} gradients for {} inputs", gradients.size(),
+              inputs.size());
     for (size_t i = 0; i < inputs.size(); ++i) {
       const Visit* input = visit_of(inputs[i].edge.node.get());
       if (!input || !input->needed) continue;
       Tensor& g = gradients[i];
-      if (!g.defined()) fail<AutogradError>("{}: no gradient for input {}", v.node->name(), i);
-      const Meta& expected = inputs[i].meta;
-      invariant(g.shape() == expected.shape && g.dtype() == expected.dtype, "{}: gradient {} {} for input {} of {} {}",
-                v.node->name(), g.shape(), name_of(g.dtype()), i, expected.shape, name_of(expected.dtype));
+      check_fits(g, *v.node, i);
       accumulate(*input, inputs[i].edge.output, std::move(g));
     }
     if (!options_.create_graph && !options_.retain_graph) v.node->release_saved();
+  }
+
+  static void check_fits(const Tensor& g, const Node& node, size_t i) {
+    if (!g.defined()) fail<AutogradError>("{}: no gradient for input {}", node.name(), i);
+    const Meta& expected = node.inputs()[i].meta;
+    if (g.shape() != expected.shape || g.dtype() != expected.dtype)
+      invariant(false, "{}: gradient {} {} for input {} of {} {}", node.name(), g.shape(), name_of(g.dtype()), i,
+                expected.shape, name_of(expected.dtype));
   }
 
   Tensors results() {
@@ -167,8 +172,8 @@ class Backward {
   uint64_t horizon_;
   const GradOptions& options_;
   uint64_t mark_;
-  std::vector<Visit> visits_;
-  Tensors gradients_;
+  std::vector<Visit, Pooled<Visit>> visits_;
+  std::vector<Tensor, Pooled<Tensor>> gradients_;
 };
 
 namespace {

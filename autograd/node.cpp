@@ -17,7 +17,7 @@ class LeafNode final : public Node {
 
 }  // namespace
 
-Node::Node(uint32_t outputs, std::vector<Input> inputs)
+Node::Node(uint32_t outputs, Inputs inputs)
     : sequence_(sequence_counter.fetch_add(1, std::memory_order_relaxed)),
       outputs_(outputs),
       inputs_(std::move(inputs)) {}
@@ -38,8 +38,8 @@ void Node::dispose() {
   draining = false;
 }
 
-std::vector<Node::Input> inputs_of(std::span<const Tensor> tensors) {
-  std::vector<Node::Input> inputs;
+Node::Inputs inputs_of(std::span<const Tensor> tensors) {
+  Node::Inputs inputs;
   inputs.reserve(tensors.size());
   for (const Tensor& t : tensors) inputs.push_back({{Ref<Node>(node_of(t)), t.node_output()}, t.meta()});
   return inputs;

@@ -34,7 +34,9 @@ class Node : public RefCounted {
     Meta meta;  // shape and dtype, which the gradient has too
   };
 
-  Node(uint32_t outputs, std::vector<Input> inputs);
+  using Inputs = std::vector<Input, Pooled<Input>>;
+
+  Node(uint32_t outputs, Inputs inputs);
 
   virtual std::string_view name() const = 0;
   // Gradients of the inputs from those of the outputs (undefined where nothing arrived); undefined where not needed.
@@ -45,7 +47,7 @@ class Node : public RefCounted {
   uint64_t sequence() const { return sequence_; }  // rises with creation: an input's node is always older
   static uint64_t next_sequence();                 // no node made so far has it or a greater one
   uint32_t outputs() const { return outputs_; }
-  const std::vector<Input>& inputs() const { return inputs_; }
+  const Inputs& inputs() const { return inputs_; }
 
  protected:
   // Chains of nodes end one after the other, not by recursion: a graph of a million ops must not overflow the stack.
@@ -57,11 +59,11 @@ class Node : public RefCounted {
   uint32_t outputs_;
   uint32_t slot_ = 0;  // the notes of a backward pass: the position in its list,
   uint64_t mark_ = 0;  // valid when this is the pass's number
-  std::vector<Input> inputs_;
+  Inputs inputs_;
 };
 
 inline Node* node_of(const Tensor& t) { return static_cast<Node*>(t.node().get()); }
-std::vector<Node::Input> inputs_of(std::span<const Tensor> tensors);
+Node::Inputs inputs_of(std::span<const Tensor> tensors);
 
 // True where the tensor is a leaf made by `leaf` or was computed from one.
 inline bool requires_grad(const Tensor& t) { return t.defined() && bool(t.node()); }

@@ -54,22 +54,9 @@ Tensor contiguous_copy(const Tensor& t) {
   return result;
 }
 
-std::span<const Tensor> contiguous(std::span<const Tensor> in, Tensors& storage) {
-  for (size_t i = 0; i < in.size(); ++i) {
-    if (in[i].is_contiguous()) continue;
-    if (storage.empty()) storage.assign(in.begin(), in.end());
-    storage[i] = contiguous_copy(in[i]);
-  }
-  return storage.empty() ? in : storage;
-}
-
-bool any_requires_grad(std::span<const Tensor> tensors) {
-  return std::any_of(tensors.begin(), tensors.end(), [](const Tensor& t) { return requires_grad(t); });
-}
-
-void attach(Ref<RefCounted> node, std::span<Tensor> out) {
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (out[i].defined()) out[i].set_node(node, uint32_t(i));
+void attach(Ref<RefCounted> node, std::span<Tensor> out, uint32_t count) {
+  for (uint32_t i = 0; i < count; ++i) {
+    if (out[i].defined()) out[i].set_node(node, i);
   }
 }
 

@@ -49,7 +49,7 @@ class Saved {
   Tensor checked(size_t item, bool exists, const char* what, int i) const;
 
   Node& owner_;
-  std::vector<Item> items_;  // inputs, where one of them is saved; then outputs
+  std::vector<Item, Pooled<Item>> items_;  // inputs, where one of them is saved; then outputs
   size_t outputs_from_ = 0;
   bool released_ = false;
 };
@@ -112,17 +112,40 @@ constexpr uint32_t differentiable_outputs(uint32_t outputs) {
     return outputs;
 }
 
-inline const Meta& meta_value(const Meta& m) { return m; }
-inline const Meta& meta_value(const std::optional<Meta>& m) { return *m; }
-inline bool has_meta(const Meta&) { return true; }
-inline bool has_meta(const std::optional<Meta>& m) { return m.has_value(); }
+// Outputs as `infer` gave them; undefined where it gave no Meta.
+inline std::array<Tensor, 1> allocated(const Meta& meta) { return {Tensor::empty(meta)}; }
+template <class M, size_t N>
+std::array<Tensor, N> allocated(const std::array<M, N>& metas) {
+  std::array<Tensor, N> out;
+  for (size_t i = 0; i < N; ++i) {
+    if constexpr (std::is_same_v<M, Meta>)
+      out[i] = Tensor::empty(metas[i]);
+    else if (metas[i])
+      out[i] = Tensor::empty(*metas[i]);
+  }
+  return out;
+}
 
 Tensor contiguous_copy(const Tensor& t);
-// `in`, or a copy in `storage` of which each is contiguous.
-std::span<const Tensor> contiguous(std::span<const Tensor> in, Tensors& storage);
-bool any_requires_grad(std::span<const Tensor> tensors);
-// Makes the first of `out` the outputs of `node`.
-void attach(Ref<RefCounted> node, std::span<Tensor> out);
+
+// An input as the op's kernel takes it: itself, or a contiguous copy.
+template <class Op>
+class Argument {
+ public:
+  explicit Argument(const Tensor& given) : given_(given) {
+    if constexpr (!takes_strided<Op>()) {
+      if (!given.is_contiguous()) copy_ = contiguous_copy(given);
+    }
+  }
+  operator const Tensor&() const { return copy_.defined() ? copy_ : given_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  const Tensor& given_;
+  Tensor copy_;
+};
+
+// Makes the first `count` of `out` the outputs of `node`.
+void attach(Ref<RefCounted> node, std::span<Tensor> out, uint32_t count);
 
 }  // namespace detail
 
@@ -167,65 +190,58 @@ class OpNode final : public Node {
   Saved saved_;
 };
 
-// Runs an op on a list of inputs and records it where an input requires a gradient. Gives its outputs.
-template <class Op>
-auto apply_list(const Op& op, std::span<const Tensor> in) {
-  static_assert(detail::HasVjp<Op> || detail::HasComposite<Op> || detail::NotDifferentiable<Op>,
+namespace detail {
+
+template <class Op, size_t N>
+void record(const Op& op, std::span<const Tensor> in, std::array<Tensor, N>& out) {
+  static_assert(HasVjp<Op> || HasComposite<Op> || NotDifferentiable<Op>,
                 "an op needs a vjp, a composite, or to say NotDifferentiable");
-  using S = detail::Signature<decltype(&Op::infer)>;
-  constexpr size_t N = detail::output_count<typename S::Result>;
-  std::array<Tensor, N> out;
+  static_assert(differentiable_outputs<Op>(N) == 1 || !HasVjp<Op>, "a vjp takes the gradient of one output");
+  if constexpr (!NotDifferentiable<Op>)
+    attach(Ref<RefCounted>(new OpNode<Op>(op, in, out)), out, differentiable_outputs<Op>(N));
+}
 
-  auto infer = [&] {
-    if constexpr (S::variadic) {
-      std::vector<Meta> metas;
-      for (const Tensor& t : in) metas.push_back(t.meta());
-      return op.infer(metas);
-    } else {
-      return [&]<size_t... I>(std::index_sequence<I...>) { return op.infer(in[I].meta()...); }
-      (std::make_index_sequence<S::arity>{});
-    }
-  };
-  const auto metas = infer();
-  Tensors copies;
-  const std::span<const Tensor> args = detail::takes_strided<Op>() ? in : detail::contiguous(in, copies);
-  if constexpr (detail::IsView<Op>) {
-    out[0] = op.view(args[0]);
-  } else {
-    if constexpr (N == 1 && !requires { metas[0]; }) {
-      out[0] = Tensor::empty(metas);
-    } else {
-      for (size_t i = 0; i < N; ++i) {
-        if (detail::has_meta(metas[i])) out[i] = Tensor::empty(detail::meta_value(metas[i]));
-      }
-    }
-    [&]<size_t... O>(std::index_sequence<O...>) {
-      if constexpr (S::variadic)
-        op.forward(args, out[O]...);
-      else
-        [&]<size_t... I>(std::index_sequence<I...>) { op.forward(args[I]..., out[O]...); }
-      (std::make_index_sequence<S::arity>{});
-    }
-    (std::make_index_sequence<N>{});
-  }
-
-  if constexpr (!detail::NotDifferentiable<Op>) {
-    static_assert(detail::differentiable_outputs<Op>(N) == 1 || !detail::HasVjp<Op>,
-                  "a vjp takes the gradient of one output");
-    if (grad_enabled() && detail::any_requires_grad(in))
-      detail::attach(Ref<RefCounted>(new OpNode<Op>(op, in, out)),
-                     std::span(out).first(detail::differentiable_outputs<Op>(N)));
-  }
+template <size_t N>
+auto one_or_all(std::array<Tensor, N>& out) {
   if constexpr (N == 1)
     return std::move(out[0]);
   else
-    return out;
+    return std::move(out);
 }
 
+}  // namespace detail
+
+// Runs an op and records it where an input requires a gradient. Gives its output, or an array of them.
 template <class Op, class... In>
 auto apply(const Op& op, const In&... in) {
-  const std::array<Tensor, sizeof...(In)> list{in...};
-  return apply_list(op, std::span<const Tensor>(list));
+  const auto metas = op.infer(in.meta()...);
+  std::array<Tensor, detail::output_count<std::remove_const_t<decltype(metas)>>> out;
+  if constexpr (detail::IsView<Op>) {
+    out[0] = op.view(detail::Argument<Op>(in)...);
+  } else {
+    out = detail::allocated(metas);
+    std::apply([&](auto&... y) { op.forward(detail::Argument<Op>(in)..., y...); }, out);
+  }
+  if (grad_enabled() && (requires_grad(in) || ...)) detail::record(op, std::array<Tensor, sizeof...(In)>{in...}, out);
+  return detail::one_or_all(out);
+}
+
+// The same for inputs in a list: of an op with as many, or of one that takes any number.
+template <class Op>
+auto apply_list(const Op& op, std::span<const Tensor> in) {
+  using S = detail::Signature<decltype(&Op::infer)>;
+  if constexpr (!S::variadic) {
+    return [&]<size_t... I>(std::index_sequence<I...>) { return apply(op, in[I]...); }
+    (std::make_index_sequence<S::arity>{});
+  } else {
+    static_assert(detail::takes_strided<Op>(), "an op of any number of inputs takes them with any strides");
+    std::vector<Meta> metas;
+    for (const Tensor& t : in) metas.push_back(t.meta());
+    std::array<Tensor, 1> out = detail::allocated(op.infer(metas));
+    op.forward(in, out[0]);
+    if (grad_enabled() && std::any_of(in.begin(), in.end(), requires_grad)) detail::record(op, in, out);
+    return detail::one_or_all(out);
+  }
 }
 
 // The backward of a fused op as the derivative of that op's composite: the composite of every fused backward.

@@ -11,8 +11,8 @@ namespace {
 using Function = std::function<Tensors(std::span<const Tensor>)>;
 
 // Where the graph of `outputs` since `horizon` leaves what is newer: the tensors that a function read on its own.
-std::vector<Node::Input> ends_before(uint64_t horizon, std::span<const Tensor> outputs) {
-  std::vector<Node::Input> reached, ends;
+Node::Inputs ends_before(uint64_t horizon, std::span<const Tensor> outputs) {
+  Node::Inputs reached, ends;
   std::unordered_set<const Node*> seen;
   for (Node::Input& y : inputs_of(outputs)) reached.push_back(std::move(y));
   while (!reached.empty()) {
@@ -31,14 +31,14 @@ std::vector<Node::Input> ends_before(uint64_t horizon, std::span<const Tensor> o
   return ends;
 }
 
-std::vector<Node::Input> joined(std::vector<Node::Input> inputs, const std::vector<Node::Input>& more) {
+Node::Inputs joined(Node::Inputs inputs, const Node::Inputs& more) {
   inputs.insert(inputs.end(), more.begin(), more.end());
   return inputs;
 }
 
 class RecomputeNode final : public Node {
  public:
-  RecomputeNode(Function f, std::span<const Tensor> inputs, const std::vector<Input>& captured, uint32_t outputs)
+  RecomputeNode(Function f, std::span<const Tensor> inputs, const Inputs& captured, uint32_t outputs)
       : Node(outputs, joined(inputs_of(inputs), captured)),
         f_(std::move(f)),
         given_(inputs.size()),
@@ -70,7 +70,7 @@ Tensors recompute(Function f, std::span<const Tensor> inputs) {
   Tensors local;
   for (const Tensor& x : inputs) local.push_back(requires_grad(x) ? leaf(x) : x);
   Tensors outputs = f(local);
-  if (!detail::any_requires_grad(outputs)) return outputs;
+  if (std::none_of(outputs.begin(), outputs.end(), requires_grad)) return outputs;
 
   const auto captured = ends_before(horizon, outputs);
   const Ref<RefCounted> node(new RecomputeNode(std::move(f), inputs, captured, uint32_t(outputs.size())));

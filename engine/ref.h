@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "engine/pool.h"
+
 namespace mora {
 
 // Base of counted objects. When the last Ref goes, `dispose` runs: delete, unless a class needs another way to end
@@ -21,6 +23,9 @@ class RefCounted {
     if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) const_cast<RefCounted*>(this)->dispose();
   }
   uint32_t use_count() const { return count_.load(std::memory_order_acquire); }
+
+  static void* operator new(size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* pointer, size_t bytes) noexcept { pool_free(pointer, bytes); }
 
  protected:
   virtual void dispose() { delete this; }

@@ -14,24 +14,20 @@ bool strides_are_contiguous(const Shape& shape, const Strides& strides) {
 
 }  // namespace
 
-Tensor Tensor::make(const Shape& shape, const Strides& strides, int64_t offset, DType dtype, Ref<Storage> storage) {
-  Tensor t;
-  t.impl_ = make_ref<Impl>();
-  t.impl_->shape = shape;
-  t.impl_->strides = strides;
-  t.impl_->offset = offset;
-  t.impl_->numel = shape.numel();
-  t.impl_->storage = std::move(storage);
-  t.impl_->dtype = dtype;
-  t.impl_->contiguous = t.impl_->numel == 0 || strides_are_contiguous(shape, strides);
-  return t;
-}
+Tensor::Impl::Impl(const Shape& dims, const Strides& steps, int64_t start, DType type, Ref<Storage> memory)
+    : shape(dims),
+      strides(steps),
+      offset(start),
+      numel(dims.numel()),
+      storage(std::move(memory)),
+      dtype(type),
+      contiguous(numel == 0 || strides_are_contiguous(dims, steps)) {}
 
 Tensor Tensor::empty(const Meta& meta) {
   const int64_t n = meta.shape.numel();
   require<ShapeError>(n <= INT64_MAX / 8, "a tensor {} is too large", meta.shape);
-  return make(meta.shape, contiguous_strides(meta.shape), 0, meta.dtype,
-              make_ref<Storage>(size_t(n) * size_of(meta.dtype), meta.device));
+  return Tensor(make_ref<Impl>(meta.shape, contiguous_strides(meta.shape), 0, meta.dtype,
+                               make_ref<Storage>(size_t(n) * size_of(meta.dtype), meta.device)));
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
@@ -44,11 +40,12 @@ Tensor Tensor::foreign(const void* data, const Shape& shape, DType dtype, std::s
   const size_t bytes = size_t(shape.numel()) * size_of(dtype);
   invariant(reinterpret_cast<uintptr_t>(data) % size_of(dtype) == 0, "foreign memory of {} is not aligned",
             name_of(dtype));
-  return make(shape, contiguous_strides(shape), 0, dtype, make_ref<Storage>(data, bytes, std::move(owner)));
+  return Tensor(
+      make_ref<Impl>(shape, contiguous_strides(shape), 0, dtype, make_ref<Storage>(data, bytes, std::move(owner))));
 }
 
 Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset) const {
-  return make(shape, strides, offset, dtype(), impl().storage);
+  return Tensor(make_ref<Impl>(shape, strides, offset, dtype(), impl().storage));
 }
 
 double Tensor::item() const {

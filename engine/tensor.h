@@ -104,15 +104,17 @@ class Tensor {
 
  private:
   struct Impl final : RefCounted {
+    Impl(const Shape& dims, const Strides& steps, int64_t start, DType type, Ref<Storage> memory);
+
     Shape shape;
     Strides strides;
-    int64_t offset = 0;
-    int64_t numel = 0;
+    int64_t offset;
+    int64_t numel;
     Ref<Storage> storage;
     Ref<RefCounted> node;
     uint32_t node_output = 0;
-    DType dtype = DType::f32;
-    bool contiguous = true;
+    DType dtype;
+    bool contiguous;
   };
 
   Impl& impl() const {
@@ -124,7 +126,7 @@ class Tensor {
     if (dtype() != wanted) [[unlikely]]
       fail<DTypeError>("a tensor of {} read as {}", name_of(dtype()), name_of(wanted));
   }
-  static Tensor make(const Shape& shape, const Strides& strides, int64_t offset, DType dtype, Ref<Storage> storage);
+  explicit Tensor(Ref<Impl> impl) : impl_(std::move(impl)) {}
 
   Ref<Impl> impl_;
 };

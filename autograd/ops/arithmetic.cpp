@@ -20,13 +20,14 @@ Tensor stretched(const Tensor& x, const Shape& shape) {
 }
 
 Meta broadcast(const Meta& a, const Meta& b, std::string_view op) {
-  require<DTypeError>(a.dtype == b.dtype, "{}: {} against {}", op, name_of(a.dtype), name_of(b.dtype));
+  if (a.dtype != b.dtype) fail<DTypeError>("{}: {} against {}", op, name_of(a.dtype), name_of(b.dtype));
   if (a.device != b.device) fail<DeviceError>("{}: {} against {}", op, to_string(a.device), to_string(b.device));
+  if (a.shape == b.shape) return a;
   return {broadcast_shapes(a.shape, b.shape, op), a.dtype, a.device};
 }
 
 Meta floating(const Meta& x, std::string_view op) {
-  require<DTypeError>(is_floating(x.dtype), "{}: expected a floating dtype, not {}", op, name_of(x.dtype));
+  if (!is_floating(x.dtype)) fail<DTypeError>("{}: expected a floating dtype, not {}", op, name_of(x.dtype));
   return x;
 }
 

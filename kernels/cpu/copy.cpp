@@ -111,6 +111,13 @@ void copy(const Tensor& x, Tensor& y) {
   const auto* from = static_cast<const std::byte*>(x.raw());
   auto* to = static_cast<std::byte*>(y.mutable_raw());
   if (y.numel() == 0) return;
+  const auto from_size = int64_t(size_of(x.dtype()));
+  const auto to_size = int64_t(size_of(y.dtype()));
+  if (x.is_contiguous() && y.is_contiguous()) {
+    return parallel_for(y.numel(), element_grain, [&](int64_t begin, int64_t end) {
+      convert(from + begin * from_size, x.dtype(), to + begin * to_size, y.dtype(), end - begin);
+    });
+  }
   const StridedWalk<2> walk = order_by_output(x, y);
   if (const int row = transposed_dimension(walk, x, y); row >= 0) {
     return visit_size(y.dtype(), [&](auto bits) {
@@ -118,8 +125,6 @@ void copy(const Tensor& x, Tensor& y) {
       copy_transposed(walk, row, reinterpret_cast<const T*>(from), reinterpret_cast<T*>(to));
     });
   }
-  const auto from_size = int64_t(size_of(x.dtype()));
-  const auto to_size = int64_t(size_of(y.dtype()));
   parallel_for(walk.numel, element_grain, [&](int64_t begin, int64_t end) {
     walk.rows(begin, end, [&](const std::array<int64_t, 2>& offsets, int64_t, int64_t count) {
       copy_row(from + offsets[0] * from_size, x.dtype(), walk.inner_stride(0), to + offsets[1] * to_size, y.dtype(),
