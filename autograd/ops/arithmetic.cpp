@@ -37,8 +37,6 @@ void run(const Tensor& a, const Tensor& b, Tensor& y, kernels::Binary f) {
   kernels::binary(stretched(a, y.shape()), stretched(b, y.shape()), y, f);
 }
 
-Tensor zeros_like(const Tensor& x) { return full_like(x, 0, x.shape()); }
-
 }  // namespace
 
 namespace ops {
@@ -74,7 +72,7 @@ Meta Maximum::infer(const Meta& a, const Meta& b) const { return broadcast_float
 void Maximum::forward(const Tensor& a, const Tensor& b, Tensor& y) const { run(a, b, y, kernels::Binary::maximum); }
 Tensors Maximum::vjp(const Saved& s, const Tensor& gy, Need need) const {
   const Tensor first = compare(s.input(0), s.input(1), kernels::Compare::greater_equal);
-  const Tensor zero = zeros_like(gy);
+  const Tensor zero = full_like(gy, 0);
   return {need[0] ? sum_to(mora::where(first, gy, zero), s.meta(0).shape) : Tensor(),
           need[1] ? sum_to(mora::where(first, zero, gy), s.meta(1).shape) : Tensor()};
 }
@@ -91,7 +89,7 @@ void Where::forward(const Tensor& condition, const Tensor& a, const Tensor& b, T
 }
 Tensors Where::vjp(const Saved& s, const Tensor& gy, Need need) const {
   const Tensor condition = s.input(0);
-  const Tensor zero = zeros_like(gy);
+  const Tensor zero = full_like(gy, 0);
   return {Tensor(), need[1] ? sum_to(mora::where(condition, gy, zero), s.meta(1).shape) : Tensor(),
           need[2] ? sum_to(mora::where(condition, zero, gy), s.meta(2).shape) : Tensor()};
 }
@@ -103,14 +101,14 @@ Tensors Affine::vjp(const Saved&, const Tensor& gy, Need) const { return {affine
 Meta Power::infer(const Meta& x) const { return floating(x, name); }
 void Power::forward(const Tensor& x, Tensor& y) const { kernels::power(x, y, exponent); }
 Tensors Power::vjp(const Saved& s, const Tensor& gy, Need) const {
-  if (exponent == 0) return {zeros_like(gy)};
+  if (exponent == 0) return {full_like(gy, 0, gy.shape())};
   return {gy * affine(power(s.input(0), exponent - 1), exponent)};
 }
 
 Meta Clamp::infer(const Meta& x) const { return floating(x, name); }
 void Clamp::forward(const Tensor& x, Tensor& y) const { kernels::clamp(x, y, low, high); }
 Tensors Clamp::vjp(const Saved& s, const Tensor& gy, Need) const {
-  const Tensor x = s.input(0), zero = zeros_like(gy);
+  const Tensor x = s.input(0), zero = full_like(gy, 0);
   const Tensor inside = mora::where(compare(x, full_like(x, low), kernels::Compare::greater_equal), gy, zero);
   return {mora::where(compare(x, full_like(x, high), kernels::Compare::less_equal), inside, zero)};
 }
