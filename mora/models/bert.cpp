@@ -84,7 +84,7 @@ std::string Bert::layer_path(size_t i) const { return fmt::format("{}.{}.", name
 
 Tensor Bert::embed(const Sequences& s) const {
   Tensor positions = s.positions;
-  if (const int32_t first = int32_t(first_position()); first > 0) {
+  if (const int32_t first = int32_t(first_position(config())); first > 0) {
     std::vector<int32_t> shifted;
     for (int32_t p : s.positions.values<int32_t>()) shifted.push_back(p + first);
     positions = Tensor::from(shifted, s.positions.shape());

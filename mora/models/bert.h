@@ -23,7 +23,6 @@ class Bert final : public Model {
   // The dense layer and activation of the family's …ForSequenceClassification.
   Tensor pooler(const Tensor& first, Context& context) const override;
   bool has_pooler() const override { return bool(pooler_); }
-  int64_t longest_sequence() const override { return config().max_position_embeddings - first_position(); }
 
  private:
   struct Layer {
@@ -33,10 +32,6 @@ class Bert final : public Model {
     LayerNormWeights output_norm;
   };
 
-  // RoBERTa's position ids start at pad_token_id + 1.
-  int64_t first_position() const {
-    return config().model_type == "roberta" ? config().pad_token_id.value_or(1) + 1 : 0;
-  }
   std::string layer_path(size_t i) const;  // without the prefix
   void read_pooler(const WeightReader& read);
   Tensor embed(const Sequences& sequences) const;

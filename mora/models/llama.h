@@ -3,7 +3,6 @@
 // norm of each query and key head.
 #pragma once
 
-#include <limits>
 #include <optional>
 #include <vector>
 
@@ -21,7 +20,6 @@ class Llama final : public Model {
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
   const std::shared_ptr<const kernels::FrozenWeight>& lm_head() const override { return lm_head_; }
-  int64_t longest_sequence() const override { return std::numeric_limits<int32_t>::max(); }
 
  private:
   struct Layer {

@@ -1,6 +1,7 @@
 #include "mora/models/model.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/reduce.h"
@@ -19,6 +20,16 @@ Sequences to_sequences(const PackedBatch& batch) {
 std::string_view name_of(Pooling pooling) {
   constexpr std::string_view names[] = {"pooler", "cls", "mean"};
   return names[size_t(pooling)];
+}
+
+int64_t first_position(const HfConfig& config) {
+  return config.model_type == "roberta" ? config.pad_token_id.value_or(1) + 1 : 0;
+}
+
+int64_t longest_sequence(const HfConfig& config) {
+  const bool learned = config.model_type == "gpt2" || config.model_type == "bert" ||
+                       config.model_type == "distilbert" || config.model_type == "roberta";
+  return learned ? config.max_position_embeddings - first_position(config) : std::numeric_limits<int32_t>::max();
 }
 
 Tensor Model::pooler(const Tensor&, Context&) const {

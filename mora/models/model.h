@@ -33,6 +33,11 @@ enum class Pooling {
 };
 std::string_view name_of(Pooling pooling);
 
+// The most tokens a sequence may have: as many as there are learned positions; rotary ones have no end.
+int64_t longest_sequence(const HfConfig& config);
+// The position id of a sequence's first token: RoBERTa's start at pad_token_id + 1.
+int64_t first_position(const HfConfig& config);
+
 class Model {
  public:
   explicit Model(HfConfig config) : config_(std::move(config)) {}
@@ -55,8 +60,7 @@ class Model {
   // The frozen head of a language model: hidden states (N, d) → logits (N, vocabulary). Null for encoders and where the
   // files have none.
   virtual const std::shared_ptr<const kernels::FrozenWeight>& lm_head() const;
-  // The most tokens a sequence may have: as many as there are learned positions; rotary ones have no end.
-  virtual int64_t longest_sequence() const { return config_.max_position_embeddings; }
+  int64_t longest_sequence() const { return mora::longest_sequence(config_); }
 
   // The pooler over the first tokens' hidden states (B, d). Throws ConfigError where the model has none.
   virtual Tensor pooler(const Tensor& first, Context& context) const;

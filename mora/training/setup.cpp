@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "loaders/dataset.h"
+#include "loaders/model_files.h"
 #include "mora/models/registry.h"
 
 namespace mora {
@@ -41,22 +42,6 @@ AdapterSpec spec_of(const AdapterConfig& a) {
   spec.gaussian = a.init == "gaussian";
   spec.dropout = a.dropout;
   return spec;
-}
-
-void read_data(const Config& c, const std::vector<std::string>& labels, int64_t longest, TrainingSetup& setup) {
-  TaskDataOptions options{
-      .task = c.task, .files = c.data->train, .columns = *c.data, .labelled = true, .known_labels = labels};
-  options.columns.max_length = std::min(options.columns.max_length, longest);
-  setup.train = TaskData(options, c.model);
-  if (!c.data->valid.empty()) {
-    options.files = c.data->valid;
-    options.known_labels = setup.train.labels();
-    setup.valid = TaskData(options, c.model);
-  } else if (c.data->valid_fraction) {
-    const RowSplit parts = split_rows(setup.train.size(), *c.data->valid_fraction, uint64_t(c.train.seed));
-    setup.valid = setup.train.subset(parts.valid);
-    setup.train = setup.train.subset(parts.train);
-  }
 }
 
 // `balanced`: rows / (classes · rows of the class), as scikit-learn.
@@ -104,6 +89,25 @@ int64_t frozen_parameters(Model& model) {
 
 }  // namespace
 
+TrainingData read_training_data(const Config& c) {
+  require<ConfigError>(c.data.has_value(), "data: missing; what are the rows to learn from?");
+  TaskDataOptions options{
+      .task = c.task, .files = c.data->train, .columns = *c.data, .labelled = true, .known_labels = {}};
+  if (c.adapter.init_from) options.known_labels = read_adapter_info(*c.adapter.init_from).labels;
+  options.columns.max_length = std::min(options.columns.max_length, longest_sequence(open_model_files(c.model).config));
+  TrainingData data{.train = TaskData(options, c.model), .valid = {}};
+  if (!c.data->valid.empty()) {
+    options.files = c.data->valid;
+    options.known_labels = data.train.labels();
+    data.valid = TaskData(options, c.model);
+  } else if (c.data->valid_fraction) {
+    const RowSplit parts = split_rows(data.train.size(), *c.data->valid_fraction, uint64_t(c.train.seed));
+    data.valid = data.train.subset(parts.valid);
+    data.train = data.train.subset(parts.train);
+  }
+  return data;
+}
+
 TrainingSetup set_up(const Config& c) {
   refuse_unsupported(c);
   TrainingSetup setup;
@@ -113,7 +117,9 @@ TrainingSetup set_up(const Config& c) {
 
   AdapterInfo& info = setup.info;
   if (c.adapter.init_from) info = load_adapter(*c.adapter.init_from, model);
-  read_data(c, info.labels, model.base().longest_sequence(), setup);
+  TrainingData data = read_training_data(c);
+  setup.train = std::move(data.train);
+  setup.valid = std::move(data.valid);
   if (!c.adapter.init_from && c.adapter.kind != "none")
     model.add_adapters(spec_of(c.adapter), c.adapter.targets, uint64_t(c.train.seed));
   info.base_model = c.model;

@@ -7,6 +7,14 @@
 
 namespace mora {
 
+struct TrainingData {
+  TaskData train, valid;  // valid may be empty
+};
+
+// The rows of data.train and data.valid (or valid_fraction), tokenized for the model of the configuration, whose
+// weights are not read. Throws IoError, ConfigError for files and rows.
+TrainingData read_training_data(const Config& config);
+
 struct TrainingSetup {
   std::unique_ptr<MoRAModel> model;
   AdapterInfo info;

@@ -101,8 +101,10 @@ TaskData::TaskData(const TaskDataOptions& options, const std::filesystem::path& 
   require<IoError>(reader_->rows() > 0, "{}: no rows", options.files.empty() ? "data" : options.files.front());
   CausalWarnings warnings;
   for (int64_t i = 0; i < reader_->rows(); ++i) {
+    const int64_t cut_before = warnings.truncated;
     rows_.push_back(i);
     lengths_.push_back(int32_t(reader_->read(i, warnings).ids.size()));
+    cut_.push_back(warnings.truncated > cut_before);
   }
   if (options.task == Task::causal_lm) CausalEncoder::require_trained(warnings);
   warnings_ = warnings.lines();
@@ -138,6 +140,7 @@ TaskData TaskData::subset(std::span<const int64_t> chosen) const {
   for (int64_t i : chosen) {
     part.rows_.push_back(rows_[size_t(i)]);
     part.lengths_.push_back(lengths_[size_t(i)]);
+    part.cut_.push_back(cut_[size_t(i)]);
   }
   return part;
 }

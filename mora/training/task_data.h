@@ -34,6 +34,7 @@ class TaskData {
   Example example(int64_t i) const;
   PackedBatch batch(std::span<const int64_t> examples) const;
 
+  bool is_cut(int64_t i) const { return cut_[size_t(i)]; }                // longer than max_length in the file
   const std::vector<std::string>& labels() const;                         // classification: by class id
   std::vector<int64_t> rows_by_label() const;                             // classification: how many rows of each
   const std::vector<std::string>& warnings() const { return warnings_; }  // one line each
@@ -46,6 +47,7 @@ class TaskData {
   std::shared_ptr<const Reader> reader_;
   std::vector<int64_t> rows_;  // of the files
   std::vector<int32_t> lengths_;
+  std::vector<bool> cut_;
   std::vector<std::string> warnings_;
 };
 
