@@ -1,0 +1,228 @@
+"""The checks of tools/interop.sh, which see. Each compares a `mora` command with a Python tool on the same input."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from safetensors.numpy import load_file
+
+MORA = os.environ["MORA"]
+MINILM = ".cache/models/minilm"
+GGUF = ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+WORK = Path(tempfile.mkdtemp(prefix="mora-interop-"))
+
+
+def mora(*words, text=None):
+    data = None if text is None else text.encode()  # as bytes: Python would change line ends
+    run = subprocess.run([MORA, *map(str, words)], input=data, capture_output=True)
+    if run.returncode != 0:
+        raise AssertionError(f"mora {words[0]}: {run.stderr.decode().strip()}")
+    return run.stdout.decode()
+
+
+def mora_json(*words):
+    return json.loads(mora(*words, "--json", "--quiet").splitlines()[-1])
+
+
+def texts(count, file=".cache/data/reviews.valid.tsv"):
+    rows = Path(file).read_text(encoding="utf-8").split("\n")[1 : count + 1]
+    return [row.split("\t")[0] for row in rows]
+
+
+def forward(model, what, lines, *more):
+    """Row i of `mora forward` as a list of arrays."""
+    data, out = WORK / "rows.jsonl", WORK / "rows.safetensors"
+    data.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines))
+    mora("forward", "--model", model, "--what", what, "--data", data, "--out", out, "--quiet", *more)
+    rows = load_file(out)
+    return [rows[str(i)] for i in range(len(lines))]
+
+
+def outputs(model, tokenizer, lines, pick):
+    """The same of a torch model, one line at a time."""
+    with torch.no_grad():
+        return [pick(model(**tokenizer(line, return_tensors="pt"))).numpy() for line in lines]
+
+
+def worst(ours, theirs):
+    """The largest difference, absolute or as a share of the largest value where that is above 1."""
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape, f"shapes {a.shape} and {b.shape}"
+    scale = max(1.0, max(np.abs(b).max() for b in theirs))
+    return max(np.abs(a.astype(np.float64) - b).max() for a, b in zip(ours, theirs)) / scale
+
+
+def expect_near(name, ours, theirs, tolerance):
+    difference = worst(ours, theirs)
+    assert difference <= tolerance, f"{name}: differs by {difference:.2e}, allowed {tolerance:.0e}"
+    return f"{name} {difference:.1e}"
+
+
+def smollm2():
+    """The GGUF as a Hugging Face directory in f32."""
+    directory = WORK / "smollm2"
+    if not directory.exists():
+        mora("merge", "--model", GGUF, "--out", directory, "--dtype", "f32")
+    return directory
+
+
+def trained(name, example, *overrides):
+    """The adapter of a short run of an example."""
+    run = WORK / name
+    if not run.exists():
+        mora("train", f"examples/{example}.yaml", f"out={run}", "data.valid=null", "train.epochs=null",
+             "train.eval_every=null", "train.save_every=null", "--quiet", *overrides)
+    return run / "adapter"
+
+
+def lm_adapter():
+    return trained("lm", "instruction", f"model={smollm2()}", "train.steps=8", "train.batch_tokens=256")
+
+
+def tokenize():
+    from tokenizers import Tokenizer
+
+    lines = texts(1000)
+    for line in Path("tests/goldens/awkward_lines.txt").read_bytes().split(b"\n"):
+        try:
+            lines.append(line.decode())
+        except UnicodeDecodeError:
+            pass  # mora takes what is no UTF-8; a Python string cannot hold it
+    lines = [line for line in lines if line and not line.endswith("\r")]
+    for model in (MINILM, smollm2()):
+        rows = mora("tokenize", "--model", model, text="\n".join(lines) + "\n").splitlines()
+        tokenizer = Tokenizer.from_file(f"{model}/tokenizer.json")
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        for line, row in zip(lines, rows, strict=True):
+            ours, theirs = json.loads(row), tokenizer.encode(line).ids
+            assert ours == theirs, f"{model}: {line!r}: {ours} and {theirs}"
+    return f"{len(lines)} lines, 2 models"
+
+
+def hidden():
+    from transformers import AutoModel, AutoTokenizer
+
+    lines = texts(200)
+    model, tokenizer = AutoModel.from_pretrained(MINILM), AutoTokenizer.from_pretrained(MINILM)
+    theirs = outputs(model.eval(), tokenizer, lines, lambda out: out.last_hidden_state[0])
+    return expect_near("hidden states of 200 lines", forward(MINILM, "hidden", lines), theirs, 1e-4)
+
+
+def causal(path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(path)
+
+
+def convert():
+    lines = texts(20)
+    model, tokenizer = causal(smollm2())
+    theirs = outputs(model, tokenizer, lines, lambda out: out.logits[0])
+    return expect_near("logits of the GGUF", forward(GGUF, "logits", lines), theirs, 1e-4)
+
+
+def peft():
+    from peft import PeftModel
+
+    lines, adapter = texts(20), lm_adapter()
+    exported = mora_json("export", "--adapter", adapter, "--to", "peft", "--out", WORK / "lm.peft")
+    assert exported["exact"]
+    model, tokenizer = causal(smollm2())
+    base = outputs(model, tokenizer, lines, lambda out: out.logits[0])
+    theirs = outputs(PeftModel.from_pretrained(model, WORK / "lm.peft").eval(), tokenizer, lines, lambda o: o.logits[0])
+    assert worst(base, theirs) > 1e-3, "the adapter changes nothing"
+    return expect_near("logits", forward(smollm2(), "logits", lines, "--adapter", adapter), theirs, 1e-4)
+
+
+def classifier_adapter(kind, *overrides):
+    return trained(kind, "classification", "head.pooling=pooler", "train.steps=4", "optimizer.lr=3e-3", *overrides)
+
+
+def mora_as_lora():
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    lines, results = texts(50), []
+    for operator in ("truncation", "sharing", "group", "group_sharing", "sharing_group"):
+        adapter = classifier_adapter(operator, "adapter.kind=mora", f"adapter.operator={operator}")
+        mora("export", "--adapter", adapter, "--to", "peft", "--out", WORK / f"{operator}.peft")
+        base = AutoModelForSequenceClassification.from_pretrained(MINILM, num_labels=2)
+        model = PeftModel.from_pretrained(base, WORK / f"{operator}.peft").eval()
+        theirs = outputs(model, AutoTokenizer.from_pretrained(MINILM), lines, lambda out: out.logits[0])
+        results.append(expect_near(operator, forward(MINILM, "logits", lines, "--adapter", adapter), theirs, 1e-4))
+    return ", ".join(results)
+
+
+def merge():
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    lines, adapter = texts(50), classifier_adapter("rotation", "adapter.kind=mora", "adapter.operator=rotation")
+    mora("merge", "--model", MINILM, "--adapter", adapter, "--out", WORK / "minilm")
+    model = AutoModelForSequenceClassification.from_pretrained(WORK / "minilm").eval()
+    assert model.config.id2label == {0: "negative", 1: "positive"}, model.config.id2label
+    theirs = outputs(model, AutoTokenizer.from_pretrained(WORK / "minilm"), lines, lambda out: out.logits[0])
+    results = [expect_near("classifier", forward(MINILM, "logits", lines, "--adapter", adapter), theirs, 1e-4)]
+
+    merged = mora_json("merge", "--model", smollm2(), "--adapter", lm_adapter(), "--out", WORK / "merged")
+    model, tokenizer = causal(WORK / "merged")
+    lines = texts(20)
+    theirs = outputs(model, tokenizer, lines, lambda out: out.logits[0])
+    ours = forward(smollm2(), "logits", lines, "--adapter", lm_adapter())
+    return ", ".join([*results, expect_near("language model", ours, theirs, 1e-4),
+                      f"mora's own check {merged['max_abs_error']:.1e}"])
+
+
+def llama_cpp():
+    from llama_cpp import Llama
+
+    mora("export", "--adapter", lm_adapter(), "--to", "gguf", "--model", GGUF, "--out", WORK / "lm.gguf")
+    model = Llama(GGUF, lora_path=str(WORK / "lm.gguf"), n_ctx=512, logits_all=True, verbose=False)
+    same, prompts = 0, [f"Review: {line}\nSentiment:" for line in texts(8)]
+    for prompt in prompts:
+        ours = mora_json("generate", "--model", GGUF, "--adapter", lm_adapter(), "--prompt", prompt, "--max-tokens", 8)["ids"]
+        ids = model.tokenize(prompt.encode(), add_bos=False, special=True)
+        theirs = []
+        for token in model.generate(ids, temp=0.0):
+            if len(theirs) == len(ours) or token == model.token_eos():
+                break
+            theirs.append(token)
+        same += ours[: len(theirs)] == theirs
+    assert same >= len(prompts) - 1, f"greedy tokens agree for {same} of {len(prompts)} prompts"
+    return f"greedy tokens of {same} of {len(prompts)} prompts"
+
+
+CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, merge, llama_cpp]
+
+
+def main(names):
+    known = {check.__name__: check for check in CHECKS}
+    for name in names:
+        if name not in known:
+            sys.exit(f"error: interop: no check '{name}' ({', '.join(known)})")
+    failed = 0
+    for check in [known[name] for name in names] or CHECKS:
+        try:
+            print(f"ok      {check.__name__}: {check()}", flush=True)
+        except Exception as error:  # a check that cannot run has failed
+            failed += 1
+            print(f"FAILED  {check.__name__}: {type(error).__name__}: {error}", flush=True)
+    total = len(names or CHECKS)
+    print(f"{total - failed} passed, {failed} failed")
+    return failed > 0
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+    finally:
+        subprocess.run(["rm", "-rf", str(WORK)], check=False)
+    sys.exit(code)
