@@ -38,6 +38,7 @@ void add_generate(CLI::App& program, Session& session);
 void add_merge(CLI::App& program, Session& session);
 void add_export(CLI::App& program, Session& session);
 void add_preview(CLI::App& program, Session& session);
+void add_plan(CLI::App& program, Session& session);
 void add_tokenize(CLI::App& program, Session& session);
 void add_inspect(CLI::App& program, Session& session);
 void add_doctor(CLI::App& program, Session& session);

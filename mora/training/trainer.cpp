@@ -15,6 +15,7 @@
 #include "mora/training/progress.h"
 #include "mora/training/run_directory.h"
 #include "mora/training/setup.h"
+#include "mora/training/update_plan.h"
 #include "optim/mora_optimizer.h"
 #include "optim/mora_scheduler.h"
 
@@ -56,7 +57,7 @@ class Trainer {
         directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
         plan_(plan_of(0)),
-        total_(total_updates()),
+        total_(total_updates(config.train, plan_)),
         scheduler_(config.optimizer.lr, config.schedule.over(total_, config.optimizer.lr)),
         progress_(options.quiet) {}
 
@@ -79,28 +80,14 @@ class Trainer {
  private:
   // --- the plan -----------------------------------------------------------------------------------------------------
 
-  EpochPlan plan_of(uint64_t epoch) const {
-    const TrainConfig& t = config_.train;
-    return plan_epoch(setup_.train.lengths(),
-                      {.batch_size = t.batch_size.value_or(32),
-                       .batch_tokens = t.batch_tokens.value_or(0),
-                       .shuffle = config_.data->shuffle,
-                       .packing = config_.data->packing,
-                       .seed = uint64_t(t.seed)},
-                      epoch);
-  }
-  int64_t updates_per_epoch() const { return (plan_.size() + config_.train.accumulate - 1) / config_.train.accumulate; }
-  int64_t total_updates() const {
-    if (config_.train.steps) return *config_.train.steps;
-    return std::max<int64_t>(1,
-                             int64_t(std::ceil(config_.train.epochs.value_or(3) * double(updates_per_epoch()) - 1e-9)));
-  }
+  EpochPlan plan_of(uint64_t epoch) const { return epoch_plan(config_, setup_.train.lengths(), epoch); }
   bool is_due(const std::optional<Interval>& interval) const {
     if (!interval) return false;
     const int64_t every =
         interval->steps > 0
             ? interval->steps
-            : std::max<int64_t>(1, int64_t(std::llround(interval->epochs * double(updates_per_epoch()))));
+            : std::max<int64_t>(
+                  1, int64_t(std::llround(interval->epochs * double(updates_per_epoch(config_.train, plan_)))));
     return at_.step % every == 0;
   }
 

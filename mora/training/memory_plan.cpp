@@ -1,0 +1,136 @@
+#include "mora/training/memory_plan.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <limits>
+#include <set>
+
+#include "autograd/grad.h"
+#include "engine/allocator.h"
+#include "mora/adapters/mora.h"
+#include "mora/training/process_memory.h"
+#include "mora/training/update_plan.h"
+
+namespace mora {
+namespace {
+
+constexpr int64_t kFloat = 4;
+
+int64_t tokens_of(std::span<const int64_t> rows, const TaskData& data) {
+  int64_t tokens = 0;
+  for (int64_t row : rows) tokens += data.lengths()[size_t(row)];
+  return tokens;
+}
+
+// The batch of an epoch with the most tokens.
+std::span<const int64_t> longest_batch(const EpochPlan& plan, const TaskData& data) {
+  int64_t longest = 0;
+  for (int64_t i = 1; i < plan.size(); ++i)
+    if (tokens_of(plan.batch(i), data) > tokens_of(plan.batch(longest), data)) longest = i;
+  return plan.batch(longest);
+}
+
+// Every linear of the model, and the language model's head, once.
+std::set<const kernels::FrozenWeight*> frozen_linears(Model& model) {
+  std::set<const kernels::FrozenWeight*> found;
+  auto add = [&](const std::string&, LinearSlot& slot) { found.insert(slot->frozen().get()); };
+  model.visit_linears(add);
+  model.visit_extra_linears(add);
+  if (model.lm_head()) found.insert(model.lm_head().get());
+  return found;
+}
+
+// Weights as they lie in memory: the linears', and the embeddings (a tied head shares them).
+int64_t plain_weight_bytes(Model& model) {
+  const HfConfig& c = model.config();
+  int64_t bytes = 0;
+  for (const auto* w : frozen_linears(model)) bytes += int64_t(w->weight().bytes());
+  const bool tied = model.lm_head() && c.tie_word_embeddings;
+  const int64_t positions = longest_sequence(c) < std::numeric_limits<int32_t>::max() ? c.max_position_embeddings : 0;
+  return bytes + c.hidden_size * kFloat * ((tied ? 0 : c.vocab_size) + positions + c.type_vocab_size);
+}
+
+// What packing adds: a copy in f32 for each direction.
+int64_t packed_weight_bytes(Model& model) {
+  int64_t bytes = 0;
+  for (const auto* w : frozen_linears(model)) bytes += 2 * kFloat * w->in() * w->out();
+  return bytes;
+}
+
+// What autograd keeps of a token in f32: of a layer the inputs of its linears, norms, attention and activation, of an
+// adapted linear its compressed input.
+int64_t activation_floats(MoRAModel& model) {
+  const HfConfig& c = model.base().config();
+  const int64_t d = c.hidden_size, f = c.intermediate_size;
+  const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+  const bool gated =
+      c.model_type != "gpt2" && model.base().lm_head();  // SwiGLU keeps gate and up, and gives its product
+  int64_t floats = c.num_hidden_layers * (4 * d + 2 * q + 2 * kv + (gated ? 3 : 2) * f) + 3 * d;
+  for (const auto& [path, linear] : model.adapted()) {
+    const auto* mora = dynamic_cast<const MoRA*>(&linear->layer());
+    floats += mora ? mora->op().chunks() * mora->op().rank : linear->layer().spec().rank;
+  }
+  return floats;
+}
+
+// Batches of other lengths ask for blocks of other sizes: the allocator then keeps up to an eighth of the peak of live
+// bytes and 32 MiB more (engine/allocator.cpp).
+int64_t cache_bytes(const EpochPlan& plan, const TaskData& data, int64_t peak_live) {
+  for (int64_t i = 1; i < plan.size(); ++i)
+    if (tokens_of(plan.batch(i), data) != tokens_of(plan.batch(0), data)) return peak_live / 8 + (int64_t{32} << 20);
+  return 0;
+}
+
+double run_batch(TrainingSetup& setup, const PackedBatch& batch, uint64_t seed) {
+  const auto start = std::chrono::steady_clock::now();
+  Tensors leaves;
+  setup.model->visit_parameters([&](const std::string&, Tensor& value) { leaves.push_back(value); });
+  Context context;
+  context.training = true;
+  context.seed = seed;
+  const Tensor loss = setup.objective.total(*setup.model, batch, context);
+  grad(loss, leaves);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const Config& config, bool measure) {
+  TrainingSetup setup = set_up(config);
+  Model& model = setup.model->base();
+  const EpochPlan epoch = epoch_plan(config, setup.train.lengths(), 0);
+  const PackedBatch batch = setup.train.batch(longest_batch(epoch, setup.train));
+  const int64_t trained = setup.model->trainable_parameters() * kFloat;
+  const int64_t gradients = (config.train.accumulate > 1 ? 2 : 1) * trained;
+  const int64_t moments = (config.optimizer.kind == "adamw" ? 2 : config.optimizer.momentum > 0 ? 1 : 0) * trained;
+
+  MemoryPlan plan;
+  plan.steps = total_updates(config.train, epoch);
+  plan.adapter_bytes = trained;
+  plan.optimizer_bytes = gradients + moments;
+  plan.weights_bytes = plain_weight_bytes(model) + packed_weight_bytes(model);
+  if (!measure) {
+    plan.activation_bytes = batch.tokens() * kFloat * activation_floats(*setup.model);
+    const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
+    const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
+    const int64_t peak_live = memory_stats().live_bytes + first_touched;
+    plan.peak_bytes = resident_bytes() + first_touched + (mapped ? plain_weight_bytes(model) : 0) +
+                      cache_bytes(epoch, setup.train, peak_live);
+    return plan;
+  }
+  run_batch(setup, batch, uint64_t(config.train.seed));  // packs the weights
+  const int64_t before = memory_stats().live_bytes;
+  reset_peak_memory();
+  const double seconds = run_batch(setup, batch, uint64_t(config.train.seed));
+  plan.activation_bytes = std::max<int64_t>(0, memory_stats().peak_bytes - before - trained);
+  plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) +
+                    cache_bytes(epoch, setup.train, memory_stats().peak_bytes);
+  int64_t all_tokens = 0;
+  for (int32_t length : setup.train.lengths()) all_tokens += length;
+  const double tokens_per_update = double(all_tokens) / double(updates_per_epoch(config.train, epoch));
+  plan.seconds_per_step = seconds * tokens_per_update / double(batch.tokens());
+  return plan;
+}
+
+}  // namespace mora

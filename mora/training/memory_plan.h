@@ -1,0 +1,25 @@
+// What a run will need, told before it starts.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "mora/training/setup.h"
+
+namespace mora {
+
+struct MemoryPlan {
+  int64_t weights_bytes = 0;     // frozen weights, and their copies packed for the products of both directions
+  int64_t adapter_bytes = 0;     // trained parameters
+  int64_t optimizer_bytes = 0;   // their gradients and moments
+  int64_t activation_bytes = 0;  // the most that the longest batch keeps for its backward pass
+  int64_t peak_bytes = 0;        // resident memory of the process
+  int64_t steps = 0;
+  std::optional<double> seconds_per_step;  // of a batch of mean length; measured only
+};
+
+// From the shapes, or with `measure` from one forward and backward pass of the longest batch (a second one is timed).
+// Throws what set_up throws.
+MemoryPlan plan_memory(const Config& config, bool measure);
+
+}  // namespace mora
