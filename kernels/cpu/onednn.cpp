@@ -110,18 +110,23 @@ Product& product(const Key& key) {
   return cache.emplace(key, make_product(key)).first->second;
 }
 
-// Calls f(begin, count) over blocks that cover [0, n) and have few sizes: whole blocks, one whose size is a multiple of
-// a 32nd of those, and what is left over. A primitive fits one shape and takes a third of a millisecond to make, and
-// packed batches rarely repeat their number of tokens.
+// Calls f(begin, count) over blocks that cover [0, n) and have few sizes: 512, halves of it down to 16, and what is
+// left over. A primitive fits one shape, takes a third of a millisecond to make and keeps its code, and packed batches
+// rarely repeat their number of tokens. Where a block may be computed twice (`overlap`), the last one reaches back
+// instead of being a remainder of its own.
 template <class F>
-void for_blocks(int64_t n, F f) {
-  const int64_t block = 512 * ((threads() + 7) / 8);  // enough work for every thread
-  const int64_t unit = block / 32;
-  for (int64_t begin = 0; begin < n;) {
+void for_blocks(int64_t n, bool overlap, F f) {
+  int64_t count = 512 * ((threads() + 7) / 8);  // enough work for every thread
+  const int64_t unit = count / 32;
+  for (int64_t begin = 0; begin < n; begin += count) {
     const int64_t left = n - begin;
-    const int64_t count = left >= block ? block : left >= unit ? left / unit * unit : left;
-    f(begin, count);
-    begin += count;
+    while (count > left && count > unit) count /= 2;
+    if (count <= left)
+      f(begin, count);
+    else if (overlap && n >= unit)
+      f(n - unit, unit);
+    else
+      f(begin, left);
   }
 }
 
@@ -139,12 +144,12 @@ void gemm_onednn(const Gemm& g, const void* a, const void* b, void* y) {
   };
   Gemm part = g;
   if (!g.transpose_a) {
-    for_blocks(g.m, [&](int64_t begin, int64_t count) {
+    for_blocks(g.m, !g.accumulate, [&](int64_t begin, int64_t count) {
       part.m = count;
       run(part, begin * g.k, 0, begin * g.n);
     });
   } else if (!g.transpose_b && g.output == DType::f32) {
-    for_blocks(g.k, [&](int64_t begin, int64_t count) {
+    for_blocks(g.k, false, [&](int64_t begin, int64_t count) {
       part.k = count;
       part.accumulate = g.accumulate || begin > 0;
       run(part, begin * g.m, begin * g.n, 0);
@@ -204,7 +209,7 @@ PackedMatrix::~PackedMatrix() = default;
 void PackedMatrix::multiply(const void* x, void* y, int64_t rows) const {
   const int64_t x_row = impl_->k * int64_t(size_of(impl_->dtype));
   const int64_t y_row = impl_->n * int64_t(size_of(impl_->dtype));
-  for_blocks(rows, [&](int64_t begin, int64_t count) {
+  for_blocks(rows, true, [&](int64_t begin, int64_t count) {
     Product& p = impl_->for_rows(count);
     p.run(static_cast<const std::byte*>(x) + begin * x_row, impl_->in_layout(p.b_layout),
           impl_->bias.defined() ? &impl_->bias_memory : nullptr, static_cast<std::byte*>(y) + begin * y_row);
