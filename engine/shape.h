@@ -50,7 +50,7 @@ class Shape {
     return n;
   }
   bool operator==(const Shape&) const = default;  // dimensions beyond the rank are 0
-  std::string to_string() const;  // "(2, 3)"
+  std::string to_string() const;                  // "(2, 3)"
 
  private:
   std::array<int64_t, max_rank> dims_{};

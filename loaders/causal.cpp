@@ -25,8 +25,8 @@ jinja::Value read_messages(const Row& row) {
   require<IoError>(text && !field.text.empty(), "{}: column '{}': expected a list of messages", row.where, field.name);
   jinja::Value messages = jinja::json_value(field.text, fmt::format("{}: column '{}'", row.where, field.name));
   const jinja::List* list = messages.list();
-  require<IoError>(list && !list->items.empty(), "{}: column '{}': expected a list of messages that is not empty",
-                   row.where, field.name);
+  if (!list || list->items.empty())
+    fail<IoError>("{}: column '{}': expected a list of messages that is not empty", row.where, field.name);
   for (size_t i = 0; i < list->items.size(); ++i) {
     const jinja::Dict* message = list->items[i].dict();
     const jinja::Value* role = message ? message->find("role") : nullptr;

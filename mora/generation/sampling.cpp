@@ -41,7 +41,7 @@ std::vector<int32_t> candidates(std::span<const float> p, const SamplingOptions&
     std::pop_heap(ids.begin(), rest, less_likely);
     taken += double(p[size_t(*--rest)]);
   }
-  return {ids.rbegin(), ids.rbegin() + (ids.end() - rest)};
+  return std::vector<int32_t>(ids.rbegin(), ids.rbegin() + (ids.end() - rest));
 }
 
 // The token in whose part of the candidates' probability the uniform number falls.
