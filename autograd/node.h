@@ -43,6 +43,10 @@ class Node : public RefCounted {
   virtual Tensors backward(std::span<const Tensor> output_gradients, Need need) = 0;
   // Lets go of what was saved for backward; a later backward throws AutogradError.
   virtual void release_saved() = 0;
+  // Whether output 0 is computed again, to the same bits, rather than saved by those who need it in their backward. The
+  // result stays with the node until its own backward.
+  virtual bool recomputes_output() const { return false; }
+  virtual Tensor recomputed_output() { return {}; }
 
   uint64_t sequence() const { return sequence_; }  // rises with creation: an input's node is always older
   static uint64_t next_sequence();                 // no node made so far has it or a greater one

@@ -10,12 +10,27 @@ Saved::Saved(Node& owner, std::span<const Tensor> inputs, std::span<const Tensor
   items_.resize(outputs_from_ + (saves.outputs ? outputs.size() : 0));
   auto wanted = [](uint64_t bits, size_t i) { return (bits >> std::min<size_t>(i, 63)) & 1u; };
   for (size_t i = 0; i < outputs_from_; ++i) {
-    if (wanted(saves.inputs, i)) items_[i] = {inputs[i], inputs[i].version()};
+    if (wanted(saves.inputs, i) && !recomputes(i)) items_[i] = {inputs[i], inputs[i].version()};
   }
   for (size_t i = 0; outputs_from_ + i < items_.size(); ++i) {  // with its history the node would own itself
     if (wanted(saves.outputs, i) && outputs[i].defined())
       items_[outputs_from_ + i] = {outputs[i].detach(), outputs[i].version()};
   }
+}
+
+bool Saved::recomputes(size_t i) const {
+  const Edge& edge = owner_.inputs()[i].edge;
+  return edge.node && edge.output == 0 && edge.node->recomputes_output();
+}
+
+Tensor Saved::input(int i) const {
+  const bool exists = size_t(i) < outputs_from_;
+  if (released_ || !exists || items_[size_t(i)].tensor.defined() || !recomputes(size_t(i)))
+    return checked(size_t(i), exists, "input", i);
+  const Ref<Node>& node = owner_.inputs()[size_t(i)].edge.node;
+  Tensor t = node->recomputed_output().detach();
+  if (grad_enabled()) t.set_node(Ref<RefCounted>(node.get()), 0);
+  return t;
 }
 
 Tensor Saved::checked(size_t item, bool exists, const char* what, int i) const {

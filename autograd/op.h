@@ -12,7 +12,8 @@
 // forward and view get contiguous inputs unless the op says `static constexpr bool strided = true`. An op without vjp
 // and composite says `using NotDifferentiable = void`. Only the first `differentiable_outputs` outputs (default: all;
 // one for an op with a vjp) carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i)
-// only as far as `saves` names them.
+// only as far as `saves` names them. An op that saves all its inputs and costs one pass over memory says `static
+// constexpr bool recomputed = true`: those that would save its output compute it again in the backward instead.
 #pragma once
 
 #include <array>
@@ -35,7 +36,7 @@ class Saved {
   Saved(Node& owner, std::span<const Tensor> inputs, std::span<const Tensor> outputs, const Saves& saves);
   int arity() const { return int(owner_.inputs().size()); }
   const Meta& meta(int i) const { return owner_.inputs()[size_t(i)].meta; }  // of input i, saved or not
-  Tensor input(int i) const { return checked(size_t(i), size_t(i) < outputs_from_, "input", i); }
+  Tensor input(int i) const;
   // Output i with its history (so that a second derivative passes through it).
   Tensor output(int i) const;
   Tensors inputs() const;
@@ -43,9 +44,10 @@ class Saved {
 
  private:
   struct Item {
-    Tensor tensor;
+    Tensor tensor;  // undefined for an input that its own node computes again
     uint32_t version = 0;
   };
+  bool recomputes(size_t i) const;
   Tensor checked(size_t item, bool exists, const char* what, int i) const;
 
   Node& owner_;
@@ -105,6 +107,14 @@ constexpr bool takes_strided() {
 }
 
 template <class Op>
+constexpr bool is_recomputed() {
+  if constexpr (requires { Op::recomputed; })
+    return Op::recomputed;
+  else
+    return false;
+}
+
+template <class Op>
 constexpr uint32_t differentiable_outputs(uint32_t outputs) {
   if constexpr (requires { Op::differentiable_outputs; })
     return Op::differentiable_outputs;
@@ -158,8 +168,11 @@ class OpNode final : public Node {
         saved_(*this, in, out, detail::saves_of<Op>()) {}
   std::string_view name() const override { return Op::name; }
   void release_saved() override { saved_.release(); }
+  bool recomputes_output() const override { return detail::is_recomputed<Op>(); }
+  Tensor recomputed_output() override;
 
   Tensors backward(std::span<const Tensor> gy, Need need) override {
+    recomputed_ = {};  // who read it came before
     if constexpr (detail::HasVjp<Op>) {
       return op_.vjp(saved_, gy[0], need);
     } else {
@@ -188,6 +201,7 @@ class OpNode final : public Node {
  private:
   Op op_;
   Saved saved_;
+  Tensor recomputed_;
 };
 
 namespace detail {
@@ -224,6 +238,25 @@ auto apply(const Op& op, const In&... in) {
   }
   if (grad_enabled() && (requires_grad(in) || ...)) detail::record(op, std::array<Tensor, sizeof...(In)>{in...}, out);
   return detail::one_or_all(out);
+}
+
+template <class Op>
+Tensor OpNode<Op>::recomputed_output() {
+  if constexpr (detail::is_recomputed<Op>()) {
+    constexpr size_t arity = detail::Signature<decltype(&Op::infer)>::arity;
+    static_assert(detail::saves_of<Op>().inputs == (uint64_t{1} << arity) - 1, "it is computed from what is saved");
+    if (!recomputed_.defined()) {
+      const NoGrad no_grad;
+      const Tensors in = saved_.inputs();
+      auto all = [&]<size_t... I>(std::index_sequence<I...>) { return apply(op_, in[I]...); }
+      (std::make_index_sequence<arity>{});
+      if constexpr (std::is_same_v<decltype(all), Tensor>)
+        recomputed_ = std::move(all);
+      else
+        recomputed_ = std::move(all[0]);
+    }
+  }
+  return recomputed_;
 }
 
 // The same for inputs in a list: of an op with as many, or of one that takes any number.

@@ -1,19 +1,25 @@
 #include "engine/allocator.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
 #include <vector>
 
+#include "engine/arena.h"
+
 namespace mora {
 namespace {
 
-// Size classes: eight to a doubling, so that rounding wastes at most 12.5 %. Class 0 holds 64 bytes.
+// Small blocks come in size classes, eight to a doubling, so that rounding wastes at most 12.5 %; class 0 holds 64
+// bytes.
 constexpr size_t alignment = 64;
-constexpr int classes = 8 * 42;
-constexpr size_t keep_at_least = size_t{32} << 20;
+constexpr int classes = 64;
+constexpr size_t largest_small = size_t{64} << 10;
 
 int class_of(size_t bytes) {
   const size_t units = std::max<size_t>(1, (bytes + alignment - 1) / alignment);
@@ -29,38 +35,75 @@ size_t bytes_of(int c) {
   return (size_t(c % 8 + 9) << doubling) * alignment;
 }
 
+// Twice the machine's memory: room enough for every address a block may need.
+size_t reservation() {
+#ifdef MORA_SANITIZED
+  return 0;  // the sanitizer watches the system's blocks
+#else
+  return 2 * size_t(::sysconf(_SC_PHYS_PAGES)) * size_t(::sysconf(_SC_PAGESIZE));
+#endif
+}
+
 class CachingAllocator {
  public:
   void* allocate(size_t bytes) {
-    const int c = class_of(bytes);
-    if (c >= classes) throw std::bad_alloc();
-    const size_t size = bytes_of(c);
     std::lock_guard lock(mutex_);
-    void* pointer = nullptr;
-    if (!free_[c].empty()) {
-      pointer = free_[c].back();
-      free_[c].pop_back();
-      stats_.cached_bytes -= int64_t(size);
-    } else {
-      make_room(size);
-      pointer = std::aligned_alloc(alignment, size);
-      if (!pointer) {
-        release_down_to(0);
-        pointer = std::aligned_alloc(alignment, size);
-      }
-      if (!pointer) throw std::bad_alloc();
-    }
-    stats_.live_bytes += int64_t(size);
-    stats_.live_blocks += 1;
-    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+    void* pointer = bytes <= largest_small ? allocate_small(class_of(bytes)) : allocate_large(bytes);
+    count(taken(bytes), 1);
     return pointer;
   }
 
   void deallocate(void* pointer, size_t bytes) noexcept {
-    const int c = class_of(bytes);
     std::lock_guard lock(mutex_);
-    stats_.live_bytes -= int64_t(bytes_of(c));
-    stats_.live_blocks -= 1;
+    count(-taken(bytes), -1);
+    if (bytes <= largest_small)
+      deallocate_small(pointer, class_of(bytes));
+    else if (arena_.contains(pointer))
+      arena_.deallocate(pointer, bytes);
+    else
+      std::free(pointer);
+  }
+
+  MemoryStats stats() {
+    std::lock_guard lock(mutex_);
+    MemoryStats result = stats_;
+    result.cached_bytes += int64_t(arena_.idle_bytes());
+    return result;
+  }
+  void reset_peak() {
+    std::lock_guard lock(mutex_);
+    stats_.peak_bytes = stats_.live_bytes;
+  }
+  void release() {
+    std::lock_guard lock(mutex_);
+    for (auto& list : free_) {
+      for (void* pointer : list) std::free(pointer);
+      list.clear();
+    }
+    stats_.cached_bytes = 0;
+    arena_.release();
+  }
+
+ private:
+  static int64_t taken(size_t bytes) {
+    return int64_t(bytes <= largest_small ? bytes_of(class_of(bytes)) : Arena::rounded(bytes));
+  }
+
+  void count(int64_t bytes, int64_t blocks) {
+    stats_.live_bytes += bytes;
+    stats_.live_blocks += blocks;
+    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  }
+
+  void* allocate_small(int c) {
+    if (free_[c].empty()) return from_system(bytes_of(c));
+    void* pointer = free_[c].back();
+    free_[c].pop_back();
+    stats_.cached_bytes -= int64_t(bytes_of(c));
+    return pointer;
+  }
+
+  void deallocate_small(void* pointer, int c) noexcept {
     if (free_[c].size() == free_[c].capacity()) {
       try {
         free_[c].reserve(std::max<size_t>(16, 2 * free_[c].size()));
@@ -73,42 +116,22 @@ class CachingAllocator {
     stats_.cached_bytes += int64_t(bytes_of(c));
   }
 
-  MemoryStats stats() {
-    std::lock_guard lock(mutex_);
-    return stats_;
-  }
-  void reset_peak() {
-    std::lock_guard lock(mutex_);
-    stats_.peak_bytes = stats_.live_bytes;
-  }
-  void release() {
-    std::lock_guard lock(mutex_);
-    release_down_to(0);
+  void* allocate_large(size_t bytes) {
+    void* pointer = arena_.allocate(bytes);
+    return pointer ? pointer : from_system(bytes);
   }
 
- private:
-  // Batches of varying length ask for ever new sizes. What is cached may not push live + cached beyond an eighth over
-  // the peak of live bytes: the process then stays near what its busiest moment needs.
-  void make_room(size_t size) {
-    const auto needed = size_t(stats_.live_bytes) + size;
-    const size_t limit = std::max(needed, size_t(stats_.peak_bytes)) * 9 / 8 + keep_at_least;
-    const size_t allowed = limit > needed ? limit - needed : 0;
-    if (size_t(stats_.cached_bytes) > allowed) release_down_to(allowed);
-  }
-
-  void release_down_to(size_t allowed) {  // the largest first
-    for (int c = classes - 1; c >= 0 && size_t(stats_.cached_bytes) > allowed; --c) {
-      while (!free_[c].empty() && size_t(stats_.cached_bytes) > allowed) {
-        std::free(free_[c].back());
-        free_[c].pop_back();
-        stats_.cached_bytes -= int64_t(bytes_of(c));
-      }
-    }
+  static void* from_system(size_t bytes) {
+    if (bytes > SIZE_MAX / 2 - alignment) throw std::bad_alloc();
+    void* pointer = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    if (!pointer) throw std::bad_alloc();
+    return pointer;
   }
 
   std::mutex mutex_;
   MemoryStats stats_;
   std::vector<void*> free_[classes];
+  Arena arena_{reservation()};
 };
 
 CachingAllocator& allocator() {

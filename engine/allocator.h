@@ -1,5 +1,6 @@
-// The caching allocator of processor memory: blocks of 64-byte aligned memory, kept by size class when freed, so that a
-// training step in its steady state touches no page for the first time.
+// The caching allocator of processor memory: 64-byte aligned blocks, small ones kept by size class when freed and large
+// ones cut from an arena (engine/arena.h), so that a training step in its steady state touches no page for the first
+// time.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,7 @@
 namespace mora {
 
 struct MemoryStats {
-  int64_t live_bytes = 0;    // in use, rounded up to size classes
+  int64_t live_bytes = 0;    // in use, as rounded up
   int64_t peak_bytes = 0;    // the most live at one time since the start or the last reset_peak_memory
   int64_t cached_bytes = 0;  // freed by their users, kept for reuse
   int64_t live_blocks = 0;

@@ -1,5 +1,8 @@
 #include "engine/storage.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "engine/allocator.h"
 #include "engine/error.h"
 
@@ -18,6 +21,13 @@ Storage::Storage(const void* data, size_t bytes, std::shared_ptr<const void> own
 
 Storage::~Storage() {
   if (!owner_) deallocate(data_, bytes_);
+}
+
+void Storage::release_pages() const {
+  if (!owner_) return;
+  const auto page = uintptr_t(::sysconf(_SC_PAGESIZE)), first = reinterpret_cast<uintptr_t>(data_);
+  const uintptr_t begin = (first + page - 1) / page * page, end = (first + bytes_) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace mora

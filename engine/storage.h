@@ -14,7 +14,7 @@ namespace mora {
 class Storage final : public RefCounted {
  public:
   Storage(size_t bytes, Device device);
-  // Foreign bytes, not written through this storage. `owner` keeps them alive.
+  // Foreign bytes: a part of a file that is mapped and never written. `owner` keeps them alive.
   Storage(const void* data, size_t bytes, std::shared_ptr<const void> owner);
   ~Storage() override;
 
@@ -22,6 +22,8 @@ class Storage final : public RefCounted {
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
   bool is_foreign() const { return owner_ != nullptr; }
+  // Gives whole pages of foreign bytes back to the system; they are read from the file again when they are touched.
+  void release_pages() const;
   uint32_t version() const { return version_; }
   void bump_version() { ++version_; }
 

@@ -1,6 +1,7 @@
 // Matrix products. Plain GEMMs go to a library: oneDNN for f32 and bf16, Eigen for f64.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "kernels/dispatch.h"
@@ -24,26 +25,33 @@ void set_bf16_products(Bf16Products choice);
 
 // A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:
 //   forward   y = x·Wᵀ + b      backward   gx = gy·W
-// Each packed form is made once and kept. Once `packed_bytes` has grown, the pages of a mapped W may be given back to
-// the system: they are read again if the other direction is packed, or W itself is used. One thread at a time.
+// Each packed form is made once and kept. One thread at a time.
 class FrozenWeight {
  public:
   FrozenWeight(Tensor weight, Tensor bias);
+  // W, as `meta` describes it, is loaded whenever it is needed and not kept: what stays are its packed forms.
+  FrozenWeight(const Meta& meta, std::function<Tensor()> load, Tensor bias);
   ~FrozenWeight();
   FrozenWeight(const FrozenWeight&) = delete;
   FrozenWeight& operator=(const FrozenWeight&) = delete;
 
-  const Tensor& weight() const { return weight_; }
+  // W; loaded from its file again where it is not kept.
+  Tensor weight() const { return load_(); }
+  const Meta& meta() const { return meta_; }
   const Tensor& bias() const { return bias_; }  // may be undefined
-  int64_t in() const { return weight_.dim(1); }
-  int64_t out() const { return weight_.dim(0); }
+  int64_t in() const { return meta_.shape[1]; }
+  int64_t out() const { return meta_.shape[0]; }
   int64_t packed_bytes() const;
+  // Packs W now for both directions of activations of `dtype`, f32 or bf16, and loads it once for that.
+  void pack(DType dtype) const;
 
   struct Packed;  // what a backend keeps
   Packed& packed() const { return *packed_; }
 
  private:
-  Tensor weight_, bias_;
+  Meta meta_;
+  std::function<Tensor()> load_;
+  Tensor bias_;
   std::unique_ptr<Packed> packed_;
 };
 

@@ -114,14 +114,4 @@ void MappedFile::require_whole() const {
                    "{}: the file shrank from {} to {} bytes while it was open", path_.string(), size_, status.st_size);
 }
 
-void release_mapped_pages(const void* address, size_t bytes) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto first = reinterpret_cast<uintptr_t>(address);
-  const std::lock_guard lock(map_list_mutex);
-  const MapNode* node = find_map(first);
-  if (!node || node->end.load() - first < bytes) return;
-  const uintptr_t begin = (first + page - 1) / page * page, end = (first + bytes) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
-
 }  // namespace mora

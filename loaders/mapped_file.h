@@ -42,8 +42,4 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-// Gives the whole pages inside [address, address + bytes) back to the system if they belong to a MappedFile; touching
-// them reads the file again. Anything else is left alone. For weights that live on in packed form only.
-void release_mapped_pages(const void* address, size_t bytes);
-
 }  // namespace mora

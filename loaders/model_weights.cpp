@@ -48,10 +48,14 @@ StringMap read_weight_map(const fs::path& index) {
 }  // namespace
 
 Tensor ModelWeights::load(std::string_view name, const Shape& expected) const {
-  Tensor tensor = load(name);
-  require<IoError>(tensor.shape() == expected, "{}: tensor {} has shape {}, the configuration asks for {}",
-                   path().string(), quote(name), tensor.shape(), expected);
-  return tensor;
+  require_shape(name, expected);
+  return load(name);
+}
+
+void ModelWeights::require_shape(std::string_view name, const Shape& expected) const {
+  const Shape shape = meta(name).shape;
+  require<IoError>(shape == expected, "{}: tensor {} has shape {}, the configuration asks for {}", path().string(),
+                   quote(name), shape, expected);
 }
 
 std::unique_ptr<SafetensorsWeights> SafetensorsWeights::open(const fs::path& directory) {

@@ -28,6 +28,7 @@ class ModelWeights {
 
   // As load, for a weight whose shape the configuration tells. Throws IoError that names both when they differ.
   Tensor load(std::string_view name, const Shape& expected) const;
+  void require_shape(std::string_view name, const Shape& expected) const;
 };
 
 // model.safetensors, or else model.safetensors.index.json with the shards it lists.

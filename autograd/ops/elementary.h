@@ -26,6 +26,7 @@ template <kernels::Unary F>
 struct ActivationFunction {
   static constexpr std::string_view name = kernels::unary_name(F);
   static constexpr Saves saves{.inputs = 0b1};
+  static constexpr bool recomputed = true;
   Meta infer(const Meta& x) const;
   void forward(const Tensor& x, Tensor& y) const;
   Tensor composite(const Tensor& x) const;

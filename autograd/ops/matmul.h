@@ -50,7 +50,7 @@ struct FrozenLinear {
   Meta infer(const Meta& x) const {
     require<DTypeError>(is_floating(x.dtype), "frozen_linear: expected a floating dtype, not {}", name_of(x.dtype));
     require<ShapeError>(x.shape.rank() == 2 && x.shape[1] == w->in(), "frozen_linear: x {} against W {}", x.shape,
-                        w->weight().shape());
+                        w->meta().shape);
     return {{x.shape[0], w->out()}, x.dtype, x.device};
   }
   void forward(const Tensor& x, Tensor& y) const { kernels::linear(x, *w, y); }
@@ -64,7 +64,7 @@ struct FrozenLinearAdjoint {
 
   Meta infer(const Meta& gy) const {
     require<ShapeError>(gy.shape.rank() == 2 && gy.shape[1] == w->out(), "frozen_linear_adjoint: gy {} against W {}",
-                        gy.shape, w->weight().shape());
+                        gy.shape, w->meta().shape);
     return {{gy.shape[0], w->in()}, gy.dtype, gy.device};
   }
   void forward(const Tensor& gy, Tensor& gx) const { kernels::linear_backward(gy, *w, gx); }

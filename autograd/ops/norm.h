@@ -30,6 +30,7 @@ inline void check_norm_gradient(const Meta& x, const Meta& gy, std::string_view 
 struct LayerNorm {
   static constexpr std::string_view name = "layer_norm";
   static constexpr Saves saves{.inputs = 0b111, .outputs = 0b110};
+  static constexpr bool recomputed = true;
   static constexpr uint32_t differentiable_outputs = 1;
   double eps = 1e-5;
 
@@ -78,6 +79,7 @@ inline Tensors LayerNorm::vjp(const Saved& s, const Tensor& gy, Need need) const
 struct RmsNorm {
   static constexpr std::string_view name = "rms_norm";
   static constexpr Saves saves{.inputs = 0b11, .outputs = 0b10};
+  static constexpr bool recomputed = true;
   static constexpr uint32_t differentiable_outputs = 1;
   double eps = 1e-6;
 

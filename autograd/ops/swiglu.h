@@ -15,6 +15,7 @@ struct SwigluBackward;
 struct Swiglu {  // gate, up (N, d) → (N, d)
   static constexpr std::string_view name = "swiglu";
   static constexpr Saves saves{.inputs = 0b11};
+  static constexpr bool recomputed = true;
   Meta infer(const Meta& gate, const Meta& up) const {
     require<ShapeError>(gate == up && is_floating(gate.dtype), "swiglu: gate {} {} against up {} {}",
                         name_of(gate.dtype), gate.shape, name_of(up.dtype), up.shape);

@@ -9,6 +9,11 @@
 namespace mora::kernels {
 namespace {
 
+// The dtype in which activations of `dtype` are multiplied.
+DType product_dtype(DType dtype) {
+  return dtype == DType::bf16 && bf16_products() == Bf16Products::native ? DType::bf16 : DType::f32;
+}
+
 Tensor as_dtype(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype && x.is_contiguous()) return x;
   Tensor y = Tensor::empty(x.shape(), dtype);
@@ -25,12 +30,15 @@ struct FrozenWeight::Packed {
   // For f32 and bf16, packed when first asked for.
   const cpu::PackedMatrix& packed(const FrozenWeight& w, Direction direction, DType dtype) {
     auto& form = matrices[direction][dtype == DType::bf16];
-    if (!form) {
-      const bool biased = direction == forward && w.bias().defined();
-      form.emplace(as_dtype(w.weight(), dtype), direction == forward,
-                   biased ? as_dtype(w.bias(), DType::f32) : Tensor());
-    }
+    if (!form) pack(w, w.weight(), direction, dtype);
     return *form;
+  }
+
+  void pack(const FrozenWeight& w, const Tensor& weight, Direction direction, DType dtype) {
+    const bool biased = direction == forward && w.bias().defined();
+    matrices[direction][dtype == DType::bf16].emplace(as_dtype(weight, dtype), direction == forward,
+                                                      biased ? as_dtype(w.bias(), DType::f32) : Tensor());
+    weight.storage()->release_pages();
   }
 
   std::array<std::array<std::optional<cpu::PackedMatrix>, 2>, 2> matrices;
@@ -38,12 +46,15 @@ struct FrozenWeight::Packed {
 };
 
 FrozenWeight::FrozenWeight(Tensor weight, Tensor bias)
-    : weight_(std::move(weight)), bias_(std::move(bias)), packed_(std::make_unique<Packed>()) {
-  require<ShapeError>(weight_.rank() == 2, "linear: a weight {}: expected (out, in)", weight_.shape());
+    : FrozenWeight(
+          weight.meta(), [weight] { return weight; }, std::move(bias)) {}
+
+FrozenWeight::FrozenWeight(const Meta& meta, std::function<Tensor()> load, Tensor bias)
+    : meta_(meta), load_(std::move(load)), bias_(std::move(bias)), packed_(std::make_unique<Packed>()) {
+  require<ShapeError>(meta_.shape.rank() == 2, "linear: a weight {}: expected (out, in)", meta_.shape);
   require<ShapeError>(!bias_.defined() || bias_.shape() == Shape{out()}, "linear: a weight {} with a bias {}",
-                      weight_.shape(), bias_.defined() ? bias_.shape() : Shape());
-  require<DTypeError>(is_floating(weight_.dtype()), "linear: a weight of {}: expected floating",
-                      name_of(weight_.dtype()));
+                      meta_.shape, bias_.defined() ? bias_.shape() : Shape());
+  require<DTypeError>(is_floating(meta_.dtype), "linear: a weight of {}: expected floating", name_of(meta_.dtype));
 }
 
 FrozenWeight::~FrozenWeight() = default;
@@ -53,10 +64,16 @@ int64_t FrozenWeight::packed_bytes() const {
   for (const auto& direction : packed_->matrices)
     for (const auto& form : direction)
       if (form) sum += form->bytes();
-  if (weight_.dtype() != DType::f64)
+  if (meta_.dtype != DType::f64)
     for (const Tensor* f64 : {&packed_->f64_weight, &packed_->f64_bias})
       if (f64->defined()) sum += int64_t(f64->bytes());
   return sum;
+}
+
+void FrozenWeight::pack(DType dtype) const {
+  const Tensor weight = this->weight();
+  for (const auto direction : {Packed::forward, Packed::backward})
+    packed_->pack(*this, weight, direction, product_dtype(dtype));
 }
 
 namespace cpu {
@@ -89,10 +106,9 @@ void multiply_f64(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction d
 void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction) {
   if (y.numel() == 0) return;
   if (x.dtype() == DType::f64) return multiply_f64(x, w, y, direction);
-  const bool as_it_is =
-      x.dtype() == DType::f32 || (x.dtype() == DType::bf16 && bf16_products() == Bf16Products::native);
-  const auto& packed = w.packed().packed(w, direction, as_it_is ? x.dtype() : DType::f32);
-  if (as_it_is) return packed.multiply(x.raw(), y.mutable_raw(), x.dim(0));
+  const DType dtype = product_dtype(x.dtype());
+  const auto& packed = w.packed().packed(w, direction, dtype);
+  if (x.dtype() == dtype) return packed.multiply(x.raw(), y.mutable_raw(), x.dim(0));
   const Tensor wide_x = as_dtype(x, DType::f32);
   Tensor wide_y = Tensor::empty(y.shape(), DType::f32);
   packed.multiply(wide_x.raw(), wide_y.mutable_raw(), x.dim(0));

@@ -38,13 +38,12 @@ constexpr BertNames kDistilBertNames{.layer = "transformer.layer",
 
 }  // namespace
 
-Bert::Bert(HfConfig hf, const ModelWeights& weights, DType dtype)
-    : Model(std::move(hf)),
+Bert::Bert(HfConfig hf, std::shared_ptr<const ModelWeights> weights, DType dtype)
+    : Model(std::move(hf), dtype),
       names_(config().model_type == "distilbert" ? kDistilBertNames : kBertNames),
-      dtype_(dtype),
       prefix_(config().model_type + ".") {
   const HfConfig& c = config();
-  const WeightReader read(weights, prefix_);
+  const WeightReader read(std::move(weights), prefix_);
   const int64_t d = c.hidden_size, f = c.intermediate_size;
   word_embeddings_ = read.tensor("embeddings.word_embeddings.weight", {c.vocab_size, d});
   position_embeddings_ = read.tensor("embeddings.position_embeddings.weight", {c.max_position_embeddings, d});
@@ -89,10 +88,10 @@ Tensor Bert::embed(const Sequences& s) const {
     for (int32_t p : s.positions.values<int32_t>()) shifted.push_back(p + first);
     positions = Tensor::from(shifted, s.positions.shape());
   }
-  Tensor sum = gather_rows(word_embeddings_, s.ids, dtype_) + gather_rows(position_embeddings_, positions, dtype_);
+  Tensor sum = gather_rows(word_embeddings_, s.ids, dtype()) + gather_rows(position_embeddings_, positions, dtype());
   if (type_embeddings_.defined()) {
     const Tensor types = s.type_ids.defined() ? s.type_ids : Tensor::zeros(s.ids.shape(), DType::i32);
-    sum = sum + gather_rows(type_embeddings_, types, dtype_);
+    sum = sum + gather_rows(type_embeddings_, types, dtype());
   }
   return (*embedding_norm_)(sum);  // (N, d)
 }

@@ -15,7 +15,7 @@ struct BertNames;  // what a family calls its parts
 // Post-norm encoder: learned positions, full attention, GELU.
 class Bert final : public Model {
  public:
-  Bert(HfConfig config, const ModelWeights& weights, DType dtype);
+  Bert(HfConfig config, std::shared_ptr<const ModelWeights> weights, DType dtype);
 
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
@@ -38,7 +38,6 @@ class Bert final : public Model {
   Tensor attend(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
 
   const BertNames& names_;
-  DType dtype_;
   std::string prefix_;  // "bert.", "roberta." or "distilbert."
   Tensor word_embeddings_, position_embeddings_, type_embeddings_;
   std::optional<LayerNormWeights> embedding_norm_;

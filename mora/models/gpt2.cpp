@@ -13,9 +13,9 @@ std::string layer_name(size_t i) { return fmt::format("h.{}.", i); }
 
 }  // namespace
 
-Gpt2::Gpt2(HfConfig hf, const ModelWeights& weights, DType dtype) : Model(std::move(hf)), dtype_(dtype) {
+Gpt2::Gpt2(HfConfig hf, std::shared_ptr<const ModelWeights> weights, DType dtype) : Model(std::move(hf), dtype) {
   const HfConfig& c = config();
-  const WeightReader read(weights, "transformer.");
+  const WeightReader read(std::move(weights), "transformer.");
   const int64_t d = c.hidden_size, f = c.intermediate_size;
   word_embeddings_ = read.tensor("wte.weight", {c.vocab_size, d});
   position_embeddings_ = read.tensor("wpe.weight", {c.max_position_embeddings, d});
@@ -44,7 +44,7 @@ Tensor Gpt2::attend(size_t index, const Tensor& x, const Sequences& s, Context& 
 
 Tensor Gpt2::hidden_states(const Sequences& s, Context& context) const {
   check(s);
-  Tensor x = gather_rows(word_embeddings_, s.ids, dtype_) + gather_rows(position_embeddings_, s.positions, dtype_);
+  Tensor x = gather_rows(word_embeddings_, s.ids, dtype()) + gather_rows(position_embeddings_, s.positions, dtype());
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     x = x + attend(i, layer.attention_norm(x), s, context);  // (N, d)

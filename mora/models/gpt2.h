@@ -13,7 +13,7 @@ namespace mora {
 // weights of linears as (in, out).
 class Gpt2 final : public Model {
  public:
-  Gpt2(HfConfig config, const ModelWeights& weights, DType dtype);
+  Gpt2(HfConfig config, std::shared_ptr<const ModelWeights> weights, DType dtype);
 
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
@@ -29,7 +29,6 @@ class Gpt2 final : public Model {
 
   Tensor attend(size_t index, const Tensor& x, const Sequences& sequences, Context& context) const;
 
-  DType dtype_;
   Tensor word_embeddings_, position_embeddings_;
   std::vector<Layer> layers_;
   std::optional<LayerNormWeights> norm_;

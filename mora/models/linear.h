@@ -22,11 +22,17 @@ class Linear {
 
 using LinearSlot = std::unique_ptr<Linear>;
 
+// A weight that is loaded whenever it is asked for.
+struct WeightInFile {
+  Meta meta;
+  std::function<Tensor()> load;
+};
+
 // y = x·Wᵀ + b
 class FrozenLinear final : public Linear {
  public:
-  FrozenLinear(Tensor weight, Tensor bias)
-      : weight_(std::make_shared<kernels::FrozenWeight>(std::move(weight), std::move(bias))) {}
+  FrozenLinear(WeightInFile weight, Tensor bias)
+      : weight_(std::make_shared<kernels::FrozenWeight>(weight.meta, std::move(weight.load), std::move(bias))) {}
   Tensor forward(const Tensor& x, Context&) const override { return linear(x, weight_); }
   const std::shared_ptr<const kernels::FrozenWeight>& frozen() const override { return weight_; }
 

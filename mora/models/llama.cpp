@@ -20,12 +20,12 @@ Tensor norm_heads(const std::optional<RmsNormWeights>& norm, const Tensor& x) {
 
 }  // namespace
 
-Llama::Llama(HfConfig hf, const ModelWeights& weights, DType dtype)
-    : Model(std::move(hf)), dtype_(dtype), rotary_(config().rope, config().head_dim, dtype) {
+Llama::Llama(HfConfig hf, std::shared_ptr<const ModelWeights> weights, DType dtype)
+    : Model(std::move(hf), dtype), rotary_(config().rope, config().head_dim, dtype) {
   const HfConfig& c = config();
   require<ConfigError>(c.activation == HfActivation::silu, "{}: hidden_act: a {} model has silu",
-                       weights.path().string(), c.model_type);
-  const WeightReader read(weights, "model.");
+                       weights->path().string(), c.model_type);
+  const WeightReader read(std::move(weights), "model.");
   embeddings_ = read.tensor("embed_tokens.weight", {c.vocab_size, c.hidden_size});
   for (size_t i = 0; i < size_t(c.num_hidden_layers); ++i) layers_.push_back(read_layer(read, layer_name(i)));
   norm_.emplace(read, "norm", c.hidden_size, c.norm_eps);
@@ -69,7 +69,7 @@ Tensor Llama::attend(size_t index, const Tensor& x, const Sequences& s, const Ro
 Tensor Llama::hidden_states(const Sequences& s, Context& context) const {
   check(s);
   const RotaryAngles angles = rotary_.angles(s);
-  Tensor x = gather_rows(embeddings_, s.ids, dtype_);  // (N, d)
+  Tensor x = gather_rows(embeddings_, s.ids, dtype());  // (N, d)
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     x = x + attend(i, layer.input_norm(x), s, angles, context);

@@ -15,7 +15,7 @@ namespace mora {
 // Pre-norm decoder: RMS norm, rotary positions, grouped-query attention, SwiGLU.
 class Llama final : public Model {
  public:
-  Llama(HfConfig config, const ModelWeights& weights, DType dtype);
+  Llama(HfConfig config, std::shared_ptr<const ModelWeights> weights, DType dtype);
 
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
@@ -35,7 +35,6 @@ class Llama final : public Model {
   Tensor attend(size_t index, const Tensor& x, const Sequences& sequences, const RotaryAngles& angles,
                 Context& context) const;
 
-  DType dtype_;
   RotaryTable rotary_;
   Tensor embeddings_;
   std::vector<Layer> layers_;

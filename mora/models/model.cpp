@@ -5,7 +5,6 @@
 
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/reduce.h"
-#include "loaders/mapped_file.h"
 
 namespace mora {
 
@@ -49,14 +48,9 @@ const std::shared_ptr<const kernels::FrozenWeight>& Model::lm_head() const {
   return none;
 }
 
-void Model::release_packed() {
-  auto release = [](const kernels::FrozenWeight& w) {
-    if (w.packed_bytes() > 0) release_mapped_pages(w.weight().raw(), w.weight().bytes());
-  };
-  auto visit = [&](const std::string&, LinearSlot& slot) { release(*slot->frozen()); };
-  visit_linears(visit);
-  visit_extra_linears(visit);
-  if (lm_head()) release(*lm_head());
+void Model::pack() {
+  visit_linears([&](const std::string&, LinearSlot& slot) { slot->frozen()->pack(dtype_); });
+  if (lm_head()) lm_head()->pack(dtype_);
 }
 
 void Model::check(const Sequences& sequences) const {

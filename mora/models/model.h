@@ -40,12 +40,13 @@ int64_t first_position(const HfConfig& config);
 
 class Model {
  public:
-  explicit Model(HfConfig config) : config_(std::move(config)) {}
+  Model(HfConfig config, DType dtype) : config_(std::move(config)), dtype_(dtype) {}
   virtual ~Model() = default;
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
   const HfConfig& config() const { return config_; }
+  DType dtype() const { return dtype_; }  // of activations
 
   // The last hidden state of each token, (N, d). Throws ShapeError for an id or a position the model has no row for.
   virtual Tensor hidden_states(const Sequences& sequences, Context& context) const = 0;
@@ -69,8 +70,9 @@ class Model {
   // The sequences' vectors (B, d).
   Tensor pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const;
 
-  // Gives mapped pages of weights that were packed (after a first forward or backward pass) back to the system.
-  void release_packed();
+  // Packs the linears and the head for training, one after the other, so that no more than one of them is there in both
+  // forms.
+  void pack();
 
  protected:
   // Throws ShapeError unless all ids are below the vocabulary's size and all positions below the longest sequence's.
@@ -78,6 +80,7 @@ class Model {
 
  private:
   HfConfig config_;
+  DType dtype_;
 };
 
 }  // namespace mora

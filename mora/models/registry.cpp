@@ -11,13 +11,13 @@ namespace mora {
 namespace {
 
 template <class M>
-std::unique_ptr<Model> make(HfConfig config, const ModelWeights& weights, DType dtype) {
-  return std::make_unique<M>(std::move(config), weights, dtype);
+std::unique_ptr<Model> make(HfConfig config, std::shared_ptr<const ModelWeights> weights, DType dtype) {
+  return std::make_unique<M>(std::move(config), std::move(weights), dtype);
 }
 
 struct Architecture {
   std::string_view model_type;
-  std::unique_ptr<Model> (*make)(HfConfig, const ModelWeights&, DType);
+  std::unique_ptr<Model> (*make)(HfConfig, std::shared_ptr<const ModelWeights>, DType);
 };
 
 constexpr Architecture architectures[] = {
@@ -32,7 +32,7 @@ std::unique_ptr<Model> load_model(const std::filesystem::path& path, DType dtype
   const auto* found = std::ranges::find(architectures, files.config.model_type, &Architecture::model_type);
   invariant(found != std::end(architectures), "{}: {}: a configuration without a model", path.string(),
             files.config.model_type);
-  return found->make(std::move(files.config), *files.weights, dtype);
+  return found->make(std::move(files.config), std::move(files.weights), dtype);
 }
 
 }  // namespace mora

@@ -11,37 +11,47 @@ namespace mora {
 // Looks for a name with and without the prefix of the model's task class ("bert." before "encoder.layer.0…").
 class WeightReader {
  public:
-  WeightReader(const ModelWeights& weights, std::string prefix) : weights_(weights), prefix_(std::move(prefix)) {}
+  WeightReader(std::shared_ptr<const ModelWeights> weights, std::string prefix)
+      : weights_(std::move(weights)), prefix_(std::move(prefix)) {}
 
-  bool contains(const std::string& name) const { return weights_.contains(prefix_ + name) || weights_.contains(name); }
+  bool contains(const std::string& name) const {
+    return weights_->contains(prefix_ + name) || weights_->contains(name);
+  }
   // The tensor as it lies in the file. Throws IoError that names file and tensor when it is missing or has another
   // shape.
-  Tensor tensor(const std::string& name, const Shape& shape) const {
-    return weights_.load(weights_.contains(prefix_ + name) ? prefix_ + name
-                         : weights_.contains(name)         ? name
-                                                           : prefix_ + name,
-                         shape);
-  }
-  // NAME.weight (out, in) and, where asked, NAME.bias (out).
+  Tensor tensor(const std::string& name, const Shape& shape) const { return weights_->load(full(name), shape); }
+  // NAME.weight (out, in), which stays in the file until it is used, and, where asked, NAME.bias (out).
   LinearSlot linear(const std::string& name, int64_t out, int64_t in, bool bias) const {
-    return std::make_unique<FrozenLinear>(tensor(name + ".weight", {out, in}),
+    return std::make_unique<FrozenLinear>(in_file(name + ".weight", {out, in}),
                                           bias ? tensor(name + ".bias", {out}) : Tensor());
   }
   // The same from GPT-2's Conv1D: NAME.weight (in, out) and NAME.bias.
   LinearSlot conv1d(const std::string& name, int64_t out, int64_t in) const {
-    return std::make_unique<FrozenLinear>(contiguous(transpose(tensor(name + ".weight", {in, out}))),
-                                          tensor(name + ".bias", {out}));
+    WeightInFile w = in_file(name + ".weight", {in, out});
+    w.meta.shape = {out, in};
+    w.load = [load = std::move(w.load)] { return contiguous(transpose(load())); };
+    return std::make_unique<FrozenLinear>(std::move(w), tensor(name + ".bias", {out}));
   }
   // The head of a language model: the embeddings (V, d) where they are tied, else lm_head.weight; null where that is
   // absent.
   std::shared_ptr<const kernels::FrozenWeight> lm_head(const Tensor& embeddings, bool tied) const {
     if (!tied && !contains("lm_head.weight")) return nullptr;
-    return std::make_shared<kernels::FrozenWeight>(tied ? embeddings : tensor("lm_head.weight", embeddings.shape()),
-                                                   Tensor());
+    if (tied) return std::make_shared<kernels::FrozenWeight>(embeddings, Tensor());
+    WeightInFile w = in_file("lm_head.weight", embeddings.shape());
+    return std::make_shared<kernels::FrozenWeight>(w.meta, std::move(w.load), Tensor());
   }
 
  private:
-  const ModelWeights& weights_;
+  std::string full(const std::string& name) const {
+    return weights_->contains(prefix_ + name) || !weights_->contains(name) ? prefix_ + name : name;
+  }
+  // Throws as tensor() does, but loads nothing yet.
+  WeightInFile in_file(const std::string& name, const Shape& shape) const {
+    weights_->require_shape(full(name), shape);
+    return {weights_->meta(full(name)), [weights = weights_, name = full(name)] { return weights->load(name); }};
+  }
+
+  std::shared_ptr<const ModelWeights> weights_;
   std::string prefix_;
 };
 

@@ -41,37 +41,35 @@ std::set<const kernels::FrozenWeight*> frozen_linears(Model& model) {
   return found;
 }
 
-// Weights as they lie in memory: the linears', and the embeddings (a tied head shares them).
-int64_t plain_weight_bytes(Model& model) {
+int64_t embedding_bytes(Model& model) {
   const HfConfig& c = model.config();
-  int64_t bytes = 0;
-  for (const auto* w : frozen_linears(model)) bytes += int64_t(w->weight().bytes());
-  const bool tied = model.lm_head() && c.tie_word_embeddings;
   const int64_t positions = longest_sequence(c) < std::numeric_limits<int32_t>::max() ? c.max_position_embeddings : 0;
-  return bytes + c.hidden_size * kFloat * ((tied ? 0 : c.vocab_size) + positions + c.type_vocab_size);
+  return c.hidden_size * kFloat * (c.vocab_size + positions + c.type_vocab_size);
 }
 
-// What packing adds: a copy in f32 for each direction.
+// The linears packed for each direction, which is all that stays of them.
 int64_t packed_weight_bytes(Model& model) {
+  const bool bf16 = model.dtype() == DType::bf16 && kernels::bf16_products() == kernels::Bf16Products::native;
+  const auto element = int64_t(size_of(bf16 ? DType::bf16 : DType::f32));
   int64_t bytes = 0;
-  for (const auto* w : frozen_linears(model)) bytes += 2 * kFloat * w->in() * w->out();
+  for (const auto* w : frozen_linears(model)) bytes += 2 * element * w->in() * w->out();
   return bytes;
 }
 
-// What autograd keeps of a token in f32: of a layer the inputs of its linears, norms, attention and activation, of an
-// adapted linear its compressed input.
-int64_t activation_floats(MoRAModel& model) {
+// What autograd keeps of a token, in numbers: of a layer the residual stream (twice), what attention reads and gives,
+// and the inputs of the activation (outputs of norms and activations are computed again); of an adapted linear its
+// compressed input.
+int64_t activation_numbers(MoRAModel& model) {
   const HfConfig& c = model.base().config();
   const int64_t d = c.hidden_size, f = c.intermediate_size;
   const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
-  const bool gated =
-      c.model_type != "gpt2" && model.base().lm_head();  // SwiGLU keeps gate and up, and gives its product
-  int64_t floats = c.num_hidden_layers * (4 * d + 2 * q + 2 * kv + (gated ? 3 : 2) * f) + 3 * d;
+  const bool gated = c.model_type != "gpt2" && model.base().lm_head();  // SwiGLU reads gate and up
+  int64_t numbers = c.num_hidden_layers * (2 * d + 2 * q + 2 * kv + (gated ? 2 : 1) * f) + 3 * d;
   for (const auto& [path, linear] : model.adapted()) {
     const auto* mora = dynamic_cast<const MoRA*>(&linear->layer());
-    floats += mora ? mora->op().chunks() * mora->op().rank : linear->layer().spec().rank;
+    numbers += mora ? mora->op().chunks() * mora->op().rank : linear->layer().spec().rank;
   }
-  return floats;
+  return numbers;
 }
 
 // Batches of other lengths ask for blocks of other sizes: the allocator then keeps up to an eighth of the peak of live
@@ -109,17 +107,18 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   plan.steps = total_updates(config.train, epoch);
   plan.adapter_bytes = trained;
   plan.optimizer_bytes = gradients + moments;
-  plan.weights_bytes = plain_weight_bytes(model) + packed_weight_bytes(model);
+  plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);
   if (!measure) {
-    plan.activation_bytes = batch.tokens() * kFloat * activation_floats(*setup.model);
+    plan.activation_bytes = batch.tokens() * int64_t(size_of(model.dtype())) * activation_numbers(*setup.model);
     const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
     const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
     const int64_t peak_live = memory_stats().live_bytes + first_touched;
-    plan.peak_bytes = resident_bytes() + first_touched + (mapped ? plain_weight_bytes(model) : 0) +
+    plan.peak_bytes = resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) +
                       cache_bytes(epoch, setup.train, peak_live);
     return plan;
   }
-  run_batch(setup, batch, uint64_t(config.train.seed));  // packs the weights
+  model.pack();
+  run_batch(setup, batch, uint64_t(config.train.seed));
   const int64_t before = memory_stats().live_bytes;
   reset_peak_memory();
   const double seconds = run_batch(setup, batch, uint64_t(config.train.seed));

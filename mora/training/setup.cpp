@@ -26,7 +26,7 @@ void refuse_unsupported(const Config& c) {
   refuse(c.adapter.init != "default" && c.adapter.init != "gaussian", "adapter.init: " + c.adapter.init);
   refuse(c.optimizer.kind != "adamw" && c.optimizer.kind != "sgd", "optimizer.kind: " + c.optimizer.kind);
   refuse(c.optimizer.sam.has_value(), "optimizer.sam");
-  refuse(c.train.precision != Precision::f32, "train.precision: " + std::string(name_of(c.train.precision)));
+  refuse(c.train.precision == Precision::f16, "train.precision: f16");
   refuse(c.train.recompute, "train.recompute");
 }
 
@@ -111,7 +111,8 @@ TrainingData read_training_data(const Config& c) {
 TrainingSetup set_up(const Config& c) {
   refuse_unsupported(c);
   TrainingSetup setup;
-  setup.model = std::make_unique<MoRAModel>(load_model(c.model));
+  setup.model =
+      std::make_unique<MoRAModel>(load_model(c.model, c.train.precision == Precision::bf16 ? DType::bf16 : DType::f32));
   MoRAModel& model = *setup.model;
   setup.total_parameters = frozen_parameters(model.base());
 

@@ -68,6 +68,7 @@ class Trainer {
       directory_.write_config(config_);
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;
+    setup_.model->base().pack();
     for (const std::string& line : setup_.train.warnings()) progress_.note("warning: " + line);
     start_ = Clock::now();
     while (at_.step < total_ && !ended_) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/error.h"
+#include "engine/tensor.h"
 #include "loaders/temporary_directory.h"
 
 namespace mora {
@@ -70,12 +71,13 @@ TEST(MappedFileDeathTest, OtherBusErrorsAreNotOurs) {
 TEST(MappedFile, ReleasedPagesReadAgain) {
   TemporaryDirectory dir;
   const auto map = MappedFile::open(dir.write("a", std::string(100000, 'a')));
+  const Tensor mapped = Tensor::foreign(map->data() + 100, {90000}, DType::u8, map);
   EXPECT_EQ(map->text()[50000], 'a');
-  release_mapped_pages(map->data() + 100, 90000);
+  mapped.storage()->release_pages();
   EXPECT_EQ(map->text()[50000], 'a');
-  std::string ours(100000, 'b');
-  release_mapped_pages(ours.data(), ours.size());
-  EXPECT_EQ(ours, std::string(100000, 'b'));
+  const Tensor ours = Tensor::from(std::vector<uint8_t>(100000, 7), {100000});
+  ours.storage()->release_pages();  // nothing to read it from again
+  EXPECT_EQ(ours.data<uint8_t>()[50000], 7);
 }
 
 }  // namespace

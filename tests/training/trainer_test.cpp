@@ -99,6 +99,24 @@ TEST_F(TrainerTest, RegressionLossesAgreeWithPeft) {
   expect_losses_of_peft("regression", c);
 }
 
+TEST_F(TrainerTest, Bf16FollowsF32) {  // means over ten updates, within 2 %
+  auto losses = [&](const std::string& precision) {
+    train(config(precision,
+                 "adapter: {kind: lora}\noptimizer: {lr: 5e-4}\nschedule: {kind: constant}\ntrain: {steps: 40, epochs: "
+                 "null, precision: " +
+                     precision + ", eval_every: null, save_every: null}\n"),
+          {.quiet = true});
+    std::vector<double> means(4);
+    const auto lines = metrics(precision);
+    for (size_t i = 0; i < 40; ++i) means[i / 10] += lines[i]["loss"].get<double>() / 10;
+    return means;
+  };
+  const auto expected = losses("f32"), found = losses("bf16");
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(found[i] / expected[i], 1, 0.02) << "updates from " << 10 * i;
+  EXPECT_LT(expected.back(), 0.65);  // it did learn
+}
+
 std::string adapter_bytes(const fs::path& run) { return test::read_bytes(run / "adapter" / "adapter.safetensors"); }
 
 TEST_F(TrainerTest, AResumedRunIsTheUninterruptedRunToTheBit) {
