@@ -38,6 +38,7 @@ class FrozenWeight {
   int64_t in() const { return weight_.dim(1); }
   int64_t out() const { return weight_.dim(0); }
   int64_t packed_bytes() const;
+  void drop_packed() const;  // frees what was packed; it is packed again when used
 
   struct Packed;  // what a backend keeps
   Packed& packed() const { return *packed_; }

@@ -59,6 +59,12 @@ int64_t FrozenWeight::packed_bytes() const {
   return sum;
 }
 
+void FrozenWeight::drop_packed() const {
+  for (auto& direction : packed_->matrices)
+    for (auto& form : direction) form.reset();
+  packed_->f64_weight = packed_->f64_bias = Tensor();
+}
+
 namespace cpu {
 namespace {
 

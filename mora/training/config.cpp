@@ -71,6 +71,9 @@ class CrossChecks {
     }
     require<ConfigError>(adapter.kind != "mora" || adapter.init == "default",
                          "{}: '{}' is for the lora family; mora starts at zero", at("adapter.init"), adapter.init);
+    const bool factorized = adapter.init == "pissa" || adapter.init == "olora";
+    require<ConfigError>(!factorized || adapter.kind == "lora" || adapter.kind == "rslora",
+                         "{}: '{}' is for lora and rslora, not {}", at("adapter.init"), adapter.init, adapter.kind);
     if (const auto& experts = adapter.experts) {
       require<ConfigError>(experts->count || !experts->hierarchy.empty(), "{}: give count or hierarchy",
                            at("adapter.experts"));

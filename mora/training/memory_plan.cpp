@@ -69,7 +69,7 @@ int64_t activation_floats(MoRAModel& model) {
   int64_t floats = c.num_hidden_layers * (4 * d + 2 * q + 2 * kv + (gated ? 3 : 2) * f) + 3 * d;
   for (const auto& [path, linear] : model.adapted()) {
     const auto* mora = dynamic_cast<const MoRA*>(&linear->layer());
-    floats += mora ? mora->op().chunks() * mora->op().rank : linear->layer().spec().rank;
+    floats += mora ? mora->op().chunks() * mora->op().rank : linear->layer().rank();
   }
   return floats;
 }

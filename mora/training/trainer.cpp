@@ -118,7 +118,9 @@ class Trainer {
       context.seed = uint64_t(config_.train.seed);
       context.epoch = uint64_t(at_.epoch);
       context.step = uint64_t(at_.micro_batch++);
-      const Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
+      Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
+      if (const Tensor penalty = setup_.model->penalty(); penalty.defined())
+        mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
       loss += mean.item();
       Tensors found = grad(mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);

@@ -1,42 +1,15 @@
 // The trainer on real data: losses against PEFT, resume to the bit, adapters through their files.
-#include "mora/training/trainer.h"
-
-#include <gtest/gtest.h>
-
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "goldens/formula.h"
-#include "loaders/json.h"
-#include "loaders/temporary_directory.h"
-#include "mora/adapter_directory.h"
-#include "mora/models/registry.h"
+#include "training/trainer_fixture.h"
 
 namespace mora {
 namespace {
 
 namespace fs = std::filesystem;
-const fs::path source = MORA_SOURCE_DIR;
-const std::string minilm = (source / ".cache/models/minilm").string();
-const std::string reviews = (source / ".cache/data/reviews.train.tsv").string();
+using test::minilm;
 
-struct TrainerTest : ::testing::Test {
-  static void SetUpTestSuite() { ASSERT_TRUE(fs::exists(minilm) && fs::exists(reviews)) << "run tools/fetch.sh first"; }
-  test::TemporaryDirectory directory;
-
-  std::vector<nlohmann::json> metrics(const std::string& run) const {
-    std::ifstream lines(directory / run / "metrics.jsonl");
-    std::vector<nlohmann::json> result;
-    for (std::string line; std::getline(lines, line);) result.push_back(nlohmann::json::parse(line));
-    return result;
-  }
-
-  Config config(const std::string& run, const std::string& more) const {
-    return parse_config("model: " + minilm + "\ndata: {train: " + reviews +
-                            ", shuffle: false, label: label}\nout: " + (directory / run).string() + "\n" + more,
-                        "test.yaml");
-  }
-
+struct TrainerTest : test::TrainerFixture {
   // An adapter with the goldens' initial values (goldens/formula.h), as a directory to start from.
   std::string initial_adapter(const Targets& targets, Pooling pooling, int64_t outputs,
                               const std::vector<std::string>& labels) const {
@@ -49,18 +22,15 @@ struct TrainerTest : ::testing::Test {
       const bool a = name.ends_with("lora_A"), head = name == "classifier.weight";
       const double bound = a ? 1 / std::sqrt(double(value.dim(1))) : head ? 0.03 : 0;
       const std::string key = "base_model.model." + name + (head ? "" : ".weight");
-      float* values = value.mutable_data<float>();
-      for (int64_t i = 0; i < value.numel(); ++i) values[i] = float(goldens::formula_value(key, uint64_t(i), bound));
+      test::set_by_formula(value, key, bound);
     });
-    const fs::path path = directory / "initial";
-    fs::create_directory(path);
-    save_adapter(path, model,
-                 {.base_model = minilm, .task = "", .pooling = std::string(name_of(pooling)), .labels = labels});
-    return path.string();
+    return test::saved(directory / "initial", model,
+                       {.base_model = minilm, .task = "", .pooling = std::string(name_of(pooling)), .labels = labels})
+        .string();
   }
 
   void expect_losses_of_peft(const std::string& name, const Config& c) {
-    const nlohmann::json golden = read_json(source / "tests/goldens/peft_minilm.json")[name];
+    const nlohmann::json golden = read_json(test::source / "tests/goldens/peft_minilm.json")[name];
     train(c, {.quiet = true});
     const auto lines = metrics("run");
     ASSERT_EQ(lines.size(), golden["losses"].size());
@@ -98,8 +68,6 @@ TEST_F(TrainerTest, RegressionLossesAgreeWithPeft) {
   c.data->label = "rating";
   expect_losses_of_peft("regression", c);
 }
-
-std::string adapter_bytes(const fs::path& run) { return test::read_bytes(run / "adapter" / "adapter.safetensors"); }
 
 TEST_F(TrainerTest, AResumedRunIsTheUninterruptedRunToTheBit) {
   const std::string settings =
@@ -150,17 +118,15 @@ TEST_F(TrainerTest, AnotherConfigurationCannotResume) {
 }
 
 TEST_F(TrainerTest, AnAdapterSurvivesBothFormats) {
-  for (const char* kind : {"lora", "mora"}) {
+  for (const char* kind : {"lora", "mora", "dora", "adalora"}) {
     MoRAModel model(load_model(minilm));
     AdapterSpec spec;
     spec.kind = parse_adapter_kind(kind);
     spec.op = kernels::OperatorKind::group_sharing;
+    model.train_whole({"pooler.dense"});
     model.add_adapters(spec, std::vector<std::string>{"query", "output.dense"}, 0);
     model.set_head(Pooling::pooler, Classifier::fresh(2, 384, 3));
-    model.visit_parameters([](const std::string& name, Tensor& value) {
-      float* values = value.mutable_data<float>();
-      for (int64_t i = 0; i < value.numel(); ++i) values[i] = float(goldens::formula_value(name, uint64_t(i), 0.05));
-    });
+    model.visit_parameters([](const std::string& name, Tensor& value) { test::set_by_formula(value, name, 0.05); });
     const PackedBatch batch{.ids = {101, 2023, 2003, 102},
                             .positions = {0, 1, 2, 3},
                             .type_ids = {},
@@ -194,6 +160,30 @@ TEST_F(TrainerTest, WhatPeftCannotHoldIsRefusedWithTheReason) {
   model.add_adapters({}, "all-linear", 0);
   EXPECT_NE(test::error_of<ConfigError>([&] { save_peft(directory.path(), model, {}); }).find("merge it instead"),
             std::string::npos);
+}
+
+TEST_F(TrainerTest, PatternsAndModulesTrainedWholeGoWhereTheyMatch) {
+  Config c = config("run",
+                    "adapter: {kind: lora, rank: 4, alpha: 8, rank_pattern: {query: 2}, alpha_pattern: "
+                    "{'layer.[01].*query': 1}, modules_to_save: [classifier, layer.3.output.dense]}\n"
+                    "train: {steps: 1, epochs: null, batch_size: 2, eval_every: null, save_every: null}\n");
+  train(c, {.quiet = true});
+  MoRAModel model(load_model(minilm));
+  load_adapter(directory / "run/adapter", model);
+  for (const auto& [path, linear] : model.adapted()) {
+    const bool query = path.ends_with("query"),
+               early = path.find("layer.0.") < path.size() || path.find("layer.1.") < path.size();
+    const bool whole = path.ends_with("layer.3.output.dense");
+    const AdapterSpec& spec = linear->layer().spec();
+    EXPECT_EQ(spec.kind, whole ? AdapterSpec::Kind::whole : AdapterSpec::Kind::lora) << path;
+    if (whole) continue;
+    EXPECT_EQ(linear->layer().rank(), query ? 2 : 4) << path;
+    EXPECT_EQ(spec.alpha, query && early ? 1 : 8) << path;
+  }
+  EXPECT_EQ(test::error_of<ConfigError>([&] {
+              model.remove_adapters(), model.add_adapters({}, "all-linear", 0, {{{"qeury", 2}}, {}});
+            }),
+            "adapter.rank_pattern: 'qeury' matches no adapted module");
 }
 
 TEST_F(TrainerTest, ATargetThatMatchesNothingNamesTheNearest) {
