@@ -19,7 +19,6 @@ void refuse_unsupported(const Config& c) {
   refuse(c.meta.has_value(), "meta");
   refuse(c.adapter.experts.has_value(), "adapter.experts");
   refuse(c.adapter.act.has_value(), "adapter.act");
-  refuse(c.adapter.adapt.has_value(), "adapter.adapt");
   refuse(c.optimizer.kind != "adamw" && c.optimizer.kind != "sgd", "optimizer.kind: " + c.optimizer.kind);
   refuse(c.optimizer.sam.has_value(), "optimizer.sam");
   refuse(c.train.precision != Precision::f32, "train.precision: " + std::string(name_of(c.train.precision)));

@@ -19,6 +19,7 @@ struct Method {
 
 void PrintTo(const Method& method, std::ostream* out) { *out << method.name; }
 
+const Method adalora{"adalora", {.kind = Kind::adalora, .rank = 12, .alpha = 12}};
 const Method methods[] = {
     {"lora", {.kind = Kind::lora, .rank = 6, .alpha = 12}},
     {"lora_plus", {.kind = Kind::lora, .rank = 6, .alpha = 12}, 4},
@@ -26,7 +27,7 @@ const Method methods[] = {
     {"dora", {.kind = Kind::dora, .rank = 6, .alpha = 12}},
     {"pissa", {.kind = Kind::lora, .rank = 6, .alpha = 12, .init = Init::pissa}},
     {"olora", {.kind = Kind::lora, .rank = 6, .alpha = 12, .init = Init::olora}},
-    {"adalora", {.kind = Kind::adalora, .rank = 12, .alpha = 12}},
+    adalora,
 };
 
 // As the goldens' script initialises it. PiSSA, OLoRA and DoRA's magnitudes keep what they start at.
@@ -56,7 +57,7 @@ void expect_deltas(const nlohmann::json& golden, const MoRAModel& model, double 
   }
 }
 
-struct PeftMethods : test::TrainerFixture, ::testing::WithParamInterface<Method> {
+struct PeftMethods : test::TrainerFixture {
   Config run_config(const std::string& more) const {
     Config c = config("run", more +
                                  "head: {pooling: pooler}\noptimizer: {lr: 2e-4}\nschedule: {kind: constant}\n"
@@ -70,27 +71,32 @@ struct PeftMethods : test::TrainerFixture, ::testing::WithParamInterface<Method>
     c.data->train = {directory.write("rows.tsv", every37th).string()};
     return c;
   }
+
+  // Of the first batch.
+  void expect_logits(const nlohmann::json& golden, const MoRAModel& model) const {
+    const int64_t rows[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    Context context;
+    const NoGrad no_grad;
+    const Tensor logits = model.logits(to_sequences(read_training_data(run_config("")).train.batch(rows)), context);
+    for (size_t i = 0; i < 16; ++i)
+      EXPECT_NEAR(logits.values<float>()[i], golden[i / 2][i % 2].get<double>(), 1e-5) << i;
+  }
 };
 
-TEST_P(PeftMethods, LogitsMergedWeightsAndLossesAgree) {
+struct PeftMethod : PeftMethods, ::testing::WithParamInterface<Method> {};
+
+TEST_P(PeftMethod, LogitsMergedWeightsAndLossesAgree) {
   const Method& method = GetParam();
   const nlohmann::json golden = read_json(test::source / "tests/goldens/peft_methods.json")[method.name];
   MoRAModel model(load_model(test::minilm));
   model.add_adapters(method.spec, ".*", 0);
   model.set_head(Pooling::pooler, Classifier::fresh(2, 384, 0));
   initialise(model, method.spec);
-  Config c = run_config("");
-  {
-    const int64_t rows[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    Context context;
-    const NoGrad no_grad;
-    const Tensor logits = model.logits(to_sequences(read_training_data(c).train.batch(rows)), context);
-    for (int64_t i = 0; i < 16; ++i)
-      EXPECT_NEAR(logits.data<float>()[i], golden["logits"][size_t(i / 2)][size_t(i % 2)].get<double>(), 2e-5);
-  }
+  expect_logits(golden["logits"], model);
   const bool factorized = method.spec.init != Init::kaiming;
   if (!factorized) expect_deltas(golden["delta"], model, 1e-4, 1e-6);
 
+  Config c = run_config("");
   c.adapter.init_from =
       test::saved(directory / "initial", model,
                   {.base_model = "", .task = "", .pooling = "pooler", .labels = {"negative", "positive"}});
@@ -109,7 +115,25 @@ TEST_P(PeftMethods, LogitsMergedWeightsAndLossesAgree) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, PeftMethods, ::testing::ValuesIn(methods),
+// PEFT masks components of AdaLoRA, we resize: the same function.
+TEST_F(PeftMethods, ResizedAdaLoRAIsPeftsMasked) {
+  const nlohmann::json golden = read_json(test::source / "tests/goldens/peft_methods.json")["adalora"]["masked"];
+  MoRAModel model(load_model(test::minilm));
+  model.add_adapters(adalora.spec, ".*", 0);
+  model.set_head(Pooling::pooler, Classifier::fresh(2, 384, 0));
+  initialise(model, adalora.spec);
+  for (const auto& [module, mask] : golden["kept"].items()) {
+    std::vector<int64_t> kept;
+    for (size_t i = 0; i < mask.size(); ++i)
+      if (mask[i].get<bool>()) kept.push_back(int64_t(i));
+    auto& layer = dynamic_cast<LoRA&>(model.adapted().at(module)->layer());
+    layer.resize(kept, 0, RandomStream({}));
+    EXPECT_EQ(layer.rank(), int64_t(kept.size()));
+  }
+  expect_logits(golden["logits"], model);
+}
+
+INSTANTIATE_TEST_SUITE_P(Peft, PeftMethod, ::testing::ValuesIn(methods),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
 }  // namespace

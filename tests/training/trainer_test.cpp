@@ -101,7 +101,7 @@ TEST_F(TrainerTest, ADamagedCheckpointGivesWayToTheOneBefore) {
   Config c = config("run", settings);
   train(c, {.quiet = true});
   const std::string expected = adapter_bytes(directory / "run");
-  const fs::path newest = directory / "run" / "checkpoints" / "step-000004" / "parameters.safetensors";
+  const fs::path newest = directory / "run" / "checkpoints" / "step-000004" / "adapter.safetensors";
   std::string bytes = test::read_bytes(newest);
   bytes[bytes.size() / 2] = char(bytes[bytes.size() / 2] ^ 1);
   std::ofstream(newest, std::ios::binary) << bytes;
