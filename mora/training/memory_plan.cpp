@@ -106,7 +106,7 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   const int64_t moments = (config.optimizer.kind == "adamw" ? 2 : config.optimizer.momentum > 0 ? 1 : 0) * trained;
 
   MemoryPlan plan;
-  plan.steps = total_updates(config.train, epoch);
+  plan.steps = total_updates(config, setup.train.lengths());
   plan.adapter_bytes = trained;
   plan.optimizer_bytes = gradients + moments;
   plan.weights_bytes = plain_weight_bytes(model) + packed_weight_bytes(model);

@@ -79,17 +79,6 @@ void set_up_head(const Config& c, MoRAModel& model, const std::vector<std::strin
                        model.classifier()->weight.dim(0), outputs);
 }
 
-int64_t frozen_parameters(Model& model) {
-  int64_t total = 0;
-  auto add = [&](const std::string&, LinearSlot& slot) {
-    total += slot->in() * slot->out() + (slot->frozen()->bias().defined() ? slot->out() : 0);
-  };
-  model.visit_linears(add);
-  model.visit_extra_linears(add);
-  return total + model.config().hidden_size * (model.config().vocab_size + model.config().max_position_embeddings +
-                                               model.config().type_vocab_size);
-}
-
 }  // namespace
 
 TrainingData read_training_data(const Config& c) {
@@ -116,7 +105,6 @@ TrainingSetup set_up(const Config& c) {
   TrainingSetup setup;
   setup.model = std::make_unique<MoRAModel>(load_model(c.model));
   MoRAModel& model = *setup.model;
-  setup.total_parameters = frozen_parameters(model.base());
 
   AdapterInfo& info = setup.info;
   if (c.adapter.init_from) info = load_adapter(*c.adapter.init_from, model);
@@ -137,7 +125,7 @@ TrainingSetup set_up(const Config& c) {
   }
   require<ConfigError>(model.trainable_parameters() > 0, "adapter.kind: none: nothing is left to train");
   setup.objective = {.task = c.task, .class_weights = class_weights_of(c.head.class_weights, setup.train)};
-  setup.total_parameters += model.trainable_parameters();
+  setup.total_parameters = parameter_count(*open_model_files(c.model).weights) + model.trainable_parameters();
   return setup;
 }
 

@@ -58,7 +58,7 @@ class Trainer {
         directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
         plan_(plan_of(0)),
-        total_(total_updates(config.train, plan_)),
+        total_(total_updates(config, setup_.train.lengths())),
         scheduler_(config.optimizer.lr, config.schedule.over(total_, config.optimizer.lr),
                    rewarm_updates(config.adapter)),
         ranks_(std::in_place, config, total_, *setup_.model, optimizer_),
@@ -214,9 +214,7 @@ class Trainer {
 
   void validate() {
     valid_ = evaluate(*setup_.model, setup_.valid, config_.task);
-    Json values = {{"loss", valid_->loss}};
-    for (const auto& [name, value] : valid_->metrics.values) values[name] = value;
-    directory_.log({{"step", at_.step}, {"valid", values}}, "valid");
+    directory_.log({{"step", at_.step}, {"valid", to_json(*valid_)}}, "valid");
     std::string line = fmt::format("step {}: validation loss {:.4f}", at_.step, valid_->loss);
     for (const auto& [name, value] : valid_->metrics.values) line += fmt::format("  {} {:.4f}", name, value);
     progress_.note(line);

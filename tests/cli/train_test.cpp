@@ -119,6 +119,8 @@ TEST_F(TrainCommand, WhatWasTrainedIsUsedByTheOtherCommands) {
     EXPECT_TRUE(trained.json().contains(key)) << key;
   }
   EXPECT_EQ(trained.json()["valid"]["accuracy"], 1.0);
+  EXPECT_EQ(trained.json()["total_parameters"].get<int64_t>() - trained.json()["trainable_parameters"].get<int64_t>(),
+            22'713'216);  // MiniLM's own
   const std::string adapter = (directory / "run/adapter").string();
 
   const Result evaluated =

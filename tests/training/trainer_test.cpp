@@ -1,6 +1,7 @@
 // The trainer on real data: losses against PEFT, resume to the bit, adapters through their files.
 #include <cmath>
 
+#include "mora/training/update_plan.h"
 #include "training/trainer_fixture.h"
 
 namespace mora {
@@ -190,6 +191,16 @@ TEST_F(TrainerTest, ATargetThatMatchesNothingNamesTheNearest) {
   MoRAModel model(load_model(minilm));
   EXPECT_EQ(test::error_of<ConfigError>([&] { model.add_adapters({}, std::vector<std::string>{"qeury"}, 0); }),
             "adapter.targets: 'qeury' matches no linear of this bert model; did you mean 'query'?");
+}
+
+TEST_F(TrainerTest, EpochsOfTokenBatchesAreWhole) {
+  std::vector<int32_t> lengths;
+  for (int i = 0; i < 300; ++i) lengths.push_back(1 + i * 37 % 61);
+  const Config c = config("none", "train: {epochs: 2.5, batch_tokens: 200, accumulate: 2}\n");
+  std::vector<double> updates;
+  for (uint64_t epoch = 0; epoch < 3; ++epoch)
+    updates.push_back(double(updates_per_epoch(c.train, epoch_plan(c, lengths, epoch))));
+  EXPECT_EQ(total_updates(c, lengths), int64_t(std::ceil(updates[0] + updates[1] + updates[2] / 2)));
 }
 
 }  // namespace
