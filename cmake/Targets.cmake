@@ -61,6 +61,7 @@ function(mora_library folder)
   endif()
   target_include_directories(${name} ${scope} $<BUILD_INTERFACE:${view}> $<INSTALL_INTERFACE:include/mora>)
   target_link_libraries(${name} ${scope} ${depends})
+  target_compile_features(${name} ${scope} cxx_std_20)
   set_property(GLOBAL APPEND PROPERTY MORA_LIBRARIES ${name})
 endfunction()
 

@@ -84,12 +84,22 @@ class Builder {
     return true;
   }
 
-  bool parse_error(size_t, const std::string&, const json::exception& error) { fail_here(reason(error.what())); }
+  bool parse_error(size_t, const std::string&, const json::exception& error) {
+    fail_here(last_key() + reason(error.what()));
+  }
 
  private:
   [[noreturn]] void fail_here(const std::string& why) const {
     const auto line = 1 + std::count(text_.data(), std::min(reached_, text_.data() + text_.size()), '\n');
     fail<IoError>("{}: line {}: {}", source_, line, why);
+  }
+
+  // The key whose value is being read: what an error in it is about.
+  std::string last_key() const {
+    if (open_.empty() || !open_.back()->is_object()) return "";
+    for (const auto& entry : open_.back()->items())
+      if (&entry.value() == member_) return quoted_name(entry.key()) + ": ";
+    return "";
   }
 
   json* place(json value) {

@@ -58,6 +58,15 @@ void ModelWeights::require_shape(std::string_view name, const Shape& expected) c
                    quote(name), shape, expected);
 }
 
+int64_t parameter_count(const ModelWeights& weights) {
+  int64_t total = 0;
+  for (const std::string& name : weights.names()) {
+    const Meta meta = weights.meta(name);
+    if (is_floating(meta.dtype)) total += meta.shape.numel();
+  }
+  return total;
+}
+
 std::unique_ptr<SafetensorsWeights> SafetensorsWeights::open(const fs::path& directory) {
   std::unique_ptr<SafetensorsWeights> weights(new SafetensorsWeights);
   weights->path_ = directory / "model.safetensors";

@@ -31,6 +31,9 @@ class ModelWeights {
   void require_shape(std::string_view name, const Shape& expected) const;
 };
 
+// The elements of all floating-point weights: what a model is said to have as parameters.
+int64_t parameter_count(const ModelWeights& weights);
+
 // model.safetensors, or else model.safetensors.index.json with the shards it lists.
 class SafetensorsWeights final : public ModelWeights {
  public:

@@ -3,7 +3,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 
 #include "engine/error.h"
 #include "loaders/quote.h"
@@ -17,6 +19,21 @@ std::string message_of(int error) {
   std::array<PCRE2_UCHAR, 200> text{};
   pcre2_get_error_message(error, text.data(), text.size());
   return reinterpret_cast<const char*>(text.data());
+}
+
+// Most patterns are module names: no operator but the dot, which matches any character.
+bool is_name(std::string_view expression) {
+  return std::ranges::all_of(expression, [](char c) {
+    return c == '.' || c == '_' || c == '-' || std::isalnum(static_cast<unsigned char>(c));
+  });
+}
+
+// Whether `name` matches the end of the path, from a dot on (PEFT's get_pattern_key: `(.*\.)?NAME$`).
+bool matches_name(std::string_view name, std::string_view path) {
+  if (name.size() > path.size() || (name.size() < path.size() && path[path.size() - name.size() - 1] != '.'))
+    return false;
+  return std::ranges::equal(name, path.substr(path.size() - name.size()),
+                            [](char n, char p) { return n == '.' || n == p; });
 }
 
 }  // namespace
@@ -45,6 +62,11 @@ bool ModulePattern::matches(std::string_view path) const {
   require<ConfigError>(result >= 0 || result == PCRE2_ERROR_NOMATCH, "{}: cannot match {}: {}", place_, quote(path),
                        result < 0 ? message_of(result) : "");
   return result >= 0;
+}
+
+bool matches_from_dot(const std::string& expression, std::string_view path, std::string_view key) {
+  if (is_name(expression)) return matches_name(expression, path);
+  return ModulePattern("(.*\\.)?(" + expression + ")", std::string(key)).matches(path);
 }
 
 }  // namespace mora

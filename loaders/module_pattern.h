@@ -2,6 +2,7 @@
 // alpha_pattern hold them.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,5 +22,18 @@ class ModulePattern {
   std::shared_ptr<const void> code_;  // pcre2_code
   std::string place_;
 };
+
+// Whether the expression matches the path, or its end from a dot on.
+bool matches_from_dot(const std::string& expression, std::string_view path, std::string_view key);
+
+// The value of the first pattern that matches `(.*\.)?PATTERN`, as PEFT's get_pattern_key has it; `otherwise` where
+// none does. `key` names the patterns in errors.
+template <class Value>
+Value value_of_module(const std::map<std::string, Value>& patterns, std::string_view path, std::string_view key,
+                      Value otherwise) {
+  for (const auto& [expression, value] : patterns)
+    if (matches_from_dot(expression, path, key)) return value;
+  return otherwise;
+}
 
 }  // namespace mora

@@ -1,7 +1,6 @@
 #include "loaders/peft_config.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -39,31 +38,6 @@ PeftConfig::Kind read_kind(const JsonFields& fields) {
   if (type == "LORA") return PeftConfig::Kind::lora;
   if (type == "ADALORA") return PeftConfig::Kind::adalora;
   fail<IoError>("{}: {} is not supported; supported are LORA, ADALORA", fields.place("peft_type"), quote(type));
-}
-
-// Most patterns are module names: no operator but the dot, which matches any character.
-bool is_name(std::string_view expression) {
-  return std::ranges::all_of(expression, [](char c) {
-    return c == '.' || c == '_' || c == '-' || std::isalnum(static_cast<unsigned char>(c));
-  });
-}
-
-// Whether `name` matches the end of the path, from a dot on (PEFT's get_pattern_key: `(.*\.)?NAME$`).
-bool matches_name(std::string_view name, std::string_view path) {
-  if (name.size() > path.size() || (name.size() < path.size() && path[path.size() - name.size() - 1] != '.'))
-    return false;
-  return std::ranges::equal(name, path.substr(path.size() - name.size()),
-                            [](char n, char p) { return n == '.' || n == p; });
-}
-
-template <class Value>
-Value of_module(const std::map<std::string, Value>& patterns, std::string_view path, const char* key, Value otherwise) {
-  for (const auto& [expression, value] : patterns) {
-    const bool matches = is_name(expression) ? matches_name(expression, path)
-                                             : ModulePattern("(.*\\.)?(" + expression + ")", key).matches(path);
-    if (matches) return value;
-  }
-  return otherwise;
 }
 
 void read_targets(const JsonFields& fields, PeftConfig& config) {
@@ -130,11 +104,11 @@ std::string_view pipeline_of(const std::string& task_type) {
 }  // namespace
 
 int64_t PeftConfig::rank_of(std::string_view module) const {
-  return of_module(rank_pattern, module, "rank_pattern", r);
+  return value_of_module(rank_pattern, module, "rank_pattern", r);
 }
 
 double PeftConfig::alpha_of(std::string_view module) const {
-  return of_module(alpha_pattern, module, "alpha_pattern", lora_alpha);
+  return value_of_module(alpha_pattern, module, "alpha_pattern", lora_alpha);
 }
 
 double PeftConfig::scaling_of(std::string_view module) const {

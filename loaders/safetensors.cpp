@@ -21,6 +21,7 @@ using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "safetensors holds little-endian values");
 
 constexpr size_t kMaxHeader = 100'000'000;  // the reference reader's limit
+constexpr size_t kMaxDimensions = 64;
 
 struct FileDType {
   std::string_view name;
@@ -97,6 +98,8 @@ TensorInfo parse_tensor(const std::string& name, const json& value, const std::s
                    quote(dtype.get_ref<const std::string&>()));
   info.dtype = known->name;
   info.shape = unsigned_list(field(value, "shape", place), "shape", place);
+  require<IoError>(info.shape.size() <= kMaxDimensions, "{}: shape: {} dimensions, at most {} are read", place,
+                   info.shape.size(), kMaxDimensions);
   const auto offsets = unsigned_list(field(value, "data_offsets", place), "data_offsets", place);
   require<IoError>(offsets.size() == 2, "{}: data_offsets: expected 2 numbers, got {}", place, offsets.size());
   info.begin = offsets[0];
@@ -116,10 +119,7 @@ StringMap parse_metadata(const json& value, const std::string& file) {
   return metadata;
 }
 
-std::string shape_text(const std::vector<uint64_t>& shape) {
-  if (shape.size() > max_rank) return fmt::format("of {} dimensions", shape.size());
-  return fmt::format("({})", fmt::join(shape, ", "));
-}
+std::string shape_text(const std::vector<uint64_t>& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 // Bytes of a tensor; the products are checked in the reference's order, so that [2^63, 4, 0] overflows.
 uint64_t checked_bytes(const TensorInfo& info, const std::string& place) {

@@ -9,11 +9,12 @@
 #include "loaders/durable_file.h"
 #include "loaders/json.h"
 #include "loaders/json_fields.h"
-#include "loaders/peft.h"
 #include "loaders/safetensors.h"
-#include "mora/adapters/lora.h"
+#include "mora/adapters/adalora.h"
+#include "mora/adapters/dora.h"
 #include "mora/adapters/mora.h"
-#include "mora/model_head.h"
+#include "mora/adapters/whole_linear.h"
+#include "mora/peft_directory.h"
 
 namespace mora {
 namespace {
@@ -27,14 +28,19 @@ Json layer_to_json(const MoRALayer& layer) {
   const AdapterSpec& spec = layer.spec();
   Json j;
   j["kind"] = name_of(spec.kind);
+  if (spec.kind == AdapterSpec::Kind::whole) return j;
   if (const auto* mora = dynamic_cast<const MoRA*>(&layer)) {
     j["operator"] = name_of(mora->op().kind);
     j["side"] = mora->op().rank;
-  } else {
+    for (const MoRA::Folded& h : mora->history())
+      j["history"].push_back({{"operator", name_of(h.op.kind)}, {"side", h.op.rank}});
+  } else if (const auto* lora = dynamic_cast<const LoRA*>(&layer)) {
     j["alpha"] = spec.alpha;
     j["rank_stabilized"] = spec.rank_stabilized;
+    j["scaling_rank"] = spec.rank;
+    j["origin"] = lora->has_origin();
   }
-  j["rank"] = spec.rank;
+  j["rank"] = layer.rank();
   j["dropout"] = spec.dropout;
   return j;
 }
@@ -53,23 +59,64 @@ Tensor read_tensor(const SafetensorsFile& file, const std::string& name, const S
   return leaf(copy);
 }
 
-std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const SafetensorsFile& file,
-                                           const std::string& module, const Linear& linear, uint64_t index) {
+// The tensors MODULE.NAME of one module.
+struct ModuleFile {
+  const SafetensorsFile& file;
+  std::string module;
+  Tensor operator()(const std::string& name, const Shape& shape) const {
+    return read_tensor(file, module + "." + name, shape);
+  }
+};
+
+std::unique_ptr<MoRALayer> lora_from_json(AdapterSpec spec, const JsonFields& fields, const ModuleFile& read,
+                                          const FrozenWeightPtr& w, uint64_t index) {
+  const int64_t rank = fields.integer("rank", 1, largest_side);
+  spec.rank = fields.integer("scaling_rank", 1, largest_side, rank);
+  spec.alpha = fields.number("alpha", 1e-30, 1e30);
+  spec.rank_stabilized = fields.boolean("rank_stabilized", false);
+  const Tensor a = read("lora_A", {rank, w->in()}), b = read("lora_B", {w->out(), rank});
+  if (spec.kind == AdapterSpec::Kind::dora)
+    return std::make_unique<DoRA>(spec, a, b, read("lora_magnitude_vector", {w->out()}), w, index);
+  if (spec.kind == AdapterSpec::Kind::adalora)
+    return std::make_unique<AdaLoRA>(spec, a, b, read("lora_E", {rank, 1}), index);
+  if (!fields.boolean("origin", false)) return std::make_unique<LoRA>(spec, a, b, index);
+  const LoraFactors origin{read("origin_A", {spec.rank, w->in()}), read("origin_B", {w->out(), spec.rank})};
+  return std::make_unique<LoRA>(spec, a, b, index, origin);
+}
+
+// What a MoRA layer folded: "history": [{"operator", "side"}, …] with the tensors history.0.M, …
+std::vector<MoRA::Folded> history_from_json(const JsonFields& fields, const ModuleFile& read,
+                                            const kernels::FrozenWeight& w) {
+  std::vector<MoRA::Folded> history;
+  const nlohmann::json* list = fields.find("history");
+  require<IoError>(!list || list->is_array(), "{}: expected an array", fields.place("history"));
+  for (size_t i = 0; list && i < list->size(); ++i) {
+    const JsonFields entry((*list)[i], fmt::format("{}[{}]", fields.place("history"), i));
+    const int64_t side = entry.integer("side", 1, largest_side);
+    const kernels::MoraOperator op{parse_operator(entry.string("operator")), w.in(), w.out(), side};
+    op.check();
+    history.push_back({op, read(fmt::format("history.{}.M", i), {side, side}).detach()});
+  }
+  return history;
+}
+
+std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const ModuleFile& read, const FrozenWeightPtr& w,
+                                           uint64_t index) {
   AdapterSpec spec;
   spec.kind = parse_adapter_kind(fields.string("kind"));
-  spec.rank = fields.integer("rank", 1, largest_side);
-  spec.dropout = fields.number("dropout", 0, 0.999999);
-  if (spec.kind == AdapterSpec::Kind::lora) {
-    spec.alpha = fields.number("alpha", 1e-30, 1e30);
-    spec.rank_stabilized = fields.boolean("rank_stabilized", false);
-    return std::make_unique<LoRA>(spec, read_tensor(file, module + ".lora_A", {spec.rank, linear.in()}),
-                                  read_tensor(file, module + ".lora_B", {linear.out(), spec.rank}), index);
+  if (spec.kind == AdapterSpec::Kind::whole) {
+    return std::make_unique<WholeLinear>(w, read("weight", w->meta().shape),
+                                         w->bias().defined() ? read("bias", {w->out()}) : Tensor());
   }
+  spec.dropout = fields.number("dropout", 0, 0.999999);
+  if (spec.kind != AdapterSpec::Kind::mora) return lora_from_json(spec, fields, read, w, index);
+  spec.rank = fields.integer("rank", 1, largest_side);
   spec.op = parse_operator(fields.string("operator"));
   const int64_t side = fields.integer("side", 1, largest_side);
-  const Tensor matrix = read_tensor(file, module + ".M", {side, side});
-  auto layer = std::make_unique<MoRA>(spec, linear.in(), linear.out(), side, index);
+  auto layer = std::make_unique<MoRA>(spec, w->in(), w->out(), side, index);
+  const Tensor matrix = read("M", {side, side});
   layer->visit_parameters([&](const std::string&, Tensor& m) { m = matrix; });
+  layer->set_history(history_from_json(fields, read, *w));
   return layer;
 }
 
@@ -91,13 +138,6 @@ AdapterInfo native_info(const JsonFields& fields) {
           fields.strings("labels")};
 }
 
-AdapterInfo peft_info(const PeftConfig& config) {
-  const std::string task = config.task_type == "SEQ_CLS"     ? "classification"
-                           : config.task_type == "CAUSAL_LM" ? "causal_lm"
-                                                             : "";
-  return {config.base_model, task, "", {}};
-}
-
 bool is_native(const std::filesystem::path& directory) {
   if (std::filesystem::exists(directory / "mora_config.json")) return true;
   require<IoError>(std::filesystem::exists(directory / "adapter_config.json"),
@@ -116,62 +156,23 @@ AdapterInfo load_native(const std::filesystem::path& directory, MoRAModel& model
   const SafetensorsFile file = SafetensorsFile::open(directory / "adapter.safetensors");
   const nlohmann::json& modules = fields.require_member("modules");
   require<IoError>(modules.is_object(), "{}: modules: expected an object", config_path.string());
-  uint64_t index = 0;
   for (const auto& [module, value] : modules.items()) {
-    const Linear* linear = model.find(module);
+    const auto place = model.find(module);
     require<ConfigError>(
-        linear != nullptr,
+        place.has_value(),
         "{}: module '{}': this {} model has none of that name; the adapter was made for another model ({})",
         config_path.string(), module, model.base().config().model_type, info.base_model);
-    model.attach(module, layer_from_json(JsonFields(value, fields.place("modules") + "." + module), file, module,
-                                         *linear, ++index));
+    model.attach(module, layer_from_json(JsonFields(value, fields.place("modules") + "." + module), {file, module},
+                                         (*place->slot)->frozen(), place->index));
   }
   load_classifier(model, info, file);
   std::set<std::string> known;
-  model.visit_parameters([&](const std::string& name, Tensor&) { known.insert(name); });
+  const auto insert = [&](const std::string& name, Tensor&) { known.insert(name); };
+  model.visit_parameters(insert);
+  model.visit_constants(insert);
   for (const TensorInfo& t : file.tensors()) {
     require<IoError>(known.contains(t.name), "{}: tensor '{}' belongs to no module of mora_config.json",
                      file.path().string(), t.name);
-  }
-  return info;
-}
-
-AdapterInfo load_peft(const std::filesystem::path& directory, MoRAModel& model) {
-  const PeftAdapter adapter = read_peft(directory);
-  const PeftConfig& config = adapter.config;
-  const std::string where = (directory / "adapter_config.json").string();
-  require<ConfigError>(config.kind == PeftConfig::Kind::lora && !config.use_dora,
-                       "{}: only LoRA adapters can be loaded yet", where);
-  require<ConfigError>(!config.init_lora_weights.starts_with("pissa") && config.init_lora_weights != "olora",
-                       "{}: init_lora_weights '{}': the adapter belongs to a changed base model", where,
-                       config.init_lora_weights);
-  AdapterInfo info = peft_info(config);
-  uint64_t index = 0;
-  for (const auto& [module, tensors] : adapter.modules) {
-    const Linear* linear = model.find(module);
-    require<ConfigError>(linear != nullptr && !tensors.embedding,
-                         "{}: module '{}': this {} model has no such linear; the adapter was made for another model",
-                         where, module, model.base().config().model_type);
-    require<ConfigError>(tensors.a.dim(1) == linear->in() && tensors.b.dim(0) == linear->out(),
-                         "{}: module '{}': A {} and B {} do not fit ({}, {})", where, module, tensors.a.shape(),
-                         tensors.b.shape(), linear->out(), linear->in());
-    AdapterSpec spec;
-    spec.kind = AdapterSpec::Kind::lora;
-    spec.rank = tensors.a.dim(0);
-    spec.alpha = config.alpha_of(module);
-    spec.rank_stabilized = config.use_rslora;
-    spec.dropout = config.lora_dropout;
-    model.attach(module, std::make_unique<LoRA>(spec, contiguous(cast(tensors.a, DType::f32)),
-                                                contiguous(cast(tensors.b, DType::f32)), ++index));
-  }
-  const auto weight = adapter.saved.find("classifier.weight"), bias = adapter.saved.find("classifier.bias");
-  if (weight != adapter.saved.end() && bias != adapter.saved.end()) {
-    const Shape expected{weight->second.dim(0), model.base().config().hidden_size};
-    require<ConfigError>(weight->second.shape() == expected, "{}: classifier.weight {}: the model needs {}", where,
-                         weight->second.shape(), expected);
-    info.pooling = "pooler";
-    model.set_head(resolve_pooling("pooler", model.base(), directory),
-                   {leaf(cast(weight->second, DType::f32)), leaf(cast(bias->second, DType::f32))});
   }
   return info;
 }
@@ -191,13 +192,15 @@ void save_adapter(const std::filesystem::path& directory, MoRAModel& model, cons
   config["modules"] = std::move(modules);
 
   std::map<std::string, Tensor> tensors;
-  model.visit_parameters([&](const std::string& name, Tensor& value) { tensors[name] = value.detach(); });
+  const auto add = [&](const std::string& name, Tensor& value) { tensors[name] = value.detach(); };
+  model.visit_parameters(add);
+  model.visit_constants(add);
   write_safetensors(directory / "adapter.safetensors", tensors, {{"format", "mora"}});
   write_durable(directory / "mora_config.json", config.dump(2) + "\n");
 }
 
 AdapterInfo read_adapter_info(const std::filesystem::path& directory) {
-  if (!is_native(directory)) return peft_info(read_peft(directory).config);
+  if (!is_native(directory)) return read_peft_info(directory);
   const auto path = directory / "mora_config.json";
   const nlohmann::json document = read_json(path);
   return native_info(JsonFields(document, path.string()));
@@ -205,54 +208,6 @@ AdapterInfo read_adapter_info(const std::filesystem::path& directory) {
 
 AdapterInfo load_adapter(const std::filesystem::path& directory, MoRAModel& model) {
   return is_native(directory) ? load_native(directory, model) : load_peft(directory, model);
-}
-
-void save_peft(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info, bool with_head) {
-  PeftAdapter adapter;
-  PeftConfig& config = adapter.config;
-  const bool head = with_head && model.classifier();
-  config.task_type = info.task == "causal_lm" ? "CAUSAL_LM" : head ? "SEQ_CLS" : "FEATURE_EXTRACTION";
-  // For feature extraction PEFT opens the bare model, whose module paths do not begin with its name in a task's class.
-  const std::string prefix = config.task_type == "FEATURE_EXTRACTION" ? model.base().config().model_type + "." : "";
-  config.base_model = info.base_model;
-  bool first = true;
-  for (const auto& [full, linear] : model.adapted()) {
-    const std::string path = full.starts_with(prefix) ? full.substr(prefix.size()) : full;
-    PeftModule& module = adapter.modules[path];
-    int64_t rank = 0;
-    double alpha = 0;
-    if (const auto* lora = dynamic_cast<const LoRA*>(&linear->layer())) {
-      linear->layer().visit_parameters(
-          [&](const std::string& name, Tensor& t) { (name == "lora_A" ? module.a : module.b) = t.detach(); });
-      rank = lora->spec().rank;
-      alpha = lora->spec().alpha;
-      config.use_rslora = lora->spec().rank_stabilized;
-      config.lora_dropout = lora->spec().dropout;
-    } else {
-      const auto [a, b] = dynamic_cast<const MoRA&>(linear->layer()).as_low_rank();
-      module.a = a;
-      module.b = b;
-      alpha = double(rank = a.dim(0));
-    }
-    if (first) config.r = rank, config.lora_alpha = alpha;
-    first = false;
-    if (rank != config.r) config.rank_pattern[path] = rank;
-    if (alpha != config.lora_alpha) config.alpha_pattern[path] = alpha;
-    config.target_modules.push_back(path);
-  }
-  if (head) {
-    require<ConfigError>(model.pooling() == Pooling::pooler,
-                         "a head that pools by {} cannot live in a PEFT adapter, whose model pools by its pooler; "
-                         "export --without-head, or merge",
-                         name_of(model.pooling()));
-    const std::string& type = model.base().config().model_type;
-    require<ConfigError>(head_module(type) == "classifier",
-                         "the head of a {} model is not that of PEFT's model; export --without-head, or merge", type);
-    config.modules_to_save = {"classifier"};
-    adapter.saved["classifier.weight"] = model.classifier()->weight.detach();
-    adapter.saved["classifier.bias"] = model.classifier()->bias.detach();
-  }
-  write_peft(directory, adapter);
 }
 
 }  // namespace mora

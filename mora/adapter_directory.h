@@ -1,8 +1,9 @@
-// Adapters on disk: MoRA's own format, and PEFT's.
+// Adapters on disk: MoRA's own format (PEFT's: mora/peft_directory.h).
 //
-// A native directory is mora_config.json and adapter.safetensors. The tensors are MODULE.M, MODULE.lora_A,
-// MODULE.lora_B (module paths as Hugging Face writes them), classifier.weight and classifier.bias. A PEFT directory is
-// read where it holds a LoRA.
+// A native directory is mora_config.json and adapter.safetensors. The tensors are, by module path as Hugging Face
+// writes it, MODULE.M; MODULE.lora_A and lora_B, with DoRA's lora_magnitude_vector, AdaLoRA's lora_E, and the origin_A
+// and origin_B that PiSSA and OLoRA took from the weight; MODULE.weight and bias of modules trained whole; and
+// classifier.weight and classifier.bias.
 #pragma once
 
 #include <filesystem>
@@ -30,11 +31,5 @@ AdapterInfo read_adapter_info(const std::filesystem::path& directory);
 // Puts the adapter of a native or PEFT directory on `model`, with its classifier where it has one. Throws IoError for
 // files that are missing or wrong, ConfigError for an adapter of another model.
 AdapterInfo load_adapter(const std::filesystem::path& directory, MoRAModel& model);
-
-// Writes a PEFT directory: LoRA, and those MoRA operators that are exactly a LoRA of rank r̂. Throws ConfigError with
-// the reason where PEFT cannot hold the adapter: rotation and decouple, or a head that is not that of PEFT's model
-// (pass with_head = false to leave it out).
-void save_peft(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info,
-               bool with_head = true);
 
 }  // namespace mora

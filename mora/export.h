@@ -1,4 +1,4 @@
-// An adapter for llama.cpp. (PEFT's format is in mora/adapter_directory.h: save_peft.)
+// An adapter for llama.cpp. (PEFT's format is in mora/peft_directory.h.)
 #pragma once
 
 #include <filesystem>

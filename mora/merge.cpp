@@ -62,15 +62,22 @@ struct Source {
   std::optional<DType> dtype;  // of all floating weights; nothing: their own
 };
 
-TensorToWrite merged_tensor(const Source& source, const std::string& name, const MoRALinear* adapted) {
+// What changes a tensor of the model.
+struct Change {
+  const MoRALinear* linear = nullptr;  // adds its update, or
+  Tensor value = {};                   // takes the tensor's place
+};
+
+TensorToWrite merged_tensor(const Source& source, const std::string& name, const Change& change) {
   Meta meta = source.weights.meta(name);
   if (source.dtype && is_floating(meta.dtype)) meta.dtype = *source.dtype;
   const bool transposed = source.model.base().config().model_type == "gpt2";  // Conv1D: (in, out)
-  return {name, meta, [&weights = source.weights, name, adapted, transposed, dtype = meta.dtype] {
+  return {name, meta, [&weights = source.weights, name, change, transposed, dtype = meta.dtype] {
             const NoGrad no_grad;
+            if (change.value.defined()) return cast(change.value, dtype);
             const Tensor w = weights.load(name);
-            if (!adapted) return cast(w, dtype);
-            const Tensor delta = adapted->layer().merged();  // (out, in)
+            if (!change.linear) return cast(w, dtype);
+            const Tensor delta = change.linear->layer().merged();  // (out, in)
             return add_rounded(w, contiguous(transposed ? transpose(delta) : delta), dtype, name);
           }};
 }
@@ -84,8 +91,13 @@ std::string prefix_for_head(const ModelWeights& weights, const std::string& mode
 }
 
 std::vector<TensorToWrite> tensors_to_write(const Source& source, bool new_head) {
-  std::map<std::string, const MoRALinear*> adapted;
-  for (const auto& [path, linear] : source.model.adapted()) adapted[weight_of(source.weights, path)] = linear;
+  std::map<std::string, Change> changes;
+  for (const auto& [path, linear] : source.model.adapted()) {
+    const std::string weight = weight_of(source.weights, path);
+    changes[weight] = {.linear = linear};
+    const Tensor bias = linear->layer().merged_bias();
+    if (bias.defined()) changes[weight.substr(0, weight.rfind('.')) + ".bias"] = {.value = bias.detach()};
+  }
   const std::string& type = source.model.base().config().model_type;
   const std::string module = new_head ? std::string(head_module(type)) : "";
   const std::string prefix = new_head ? prefix_for_head(source.weights, type) : "";
@@ -93,8 +105,8 @@ std::vector<TensorToWrite> tensors_to_write(const Source& source, bool new_head)
   std::optional<DType> dtype;
   for (const std::string& name : source.weights.names()) {
     if (new_head && (name == module + ".weight" || name == module + ".bias")) continue;
-    const auto found = adapted.find(name);
-    tensors.push_back(merged_tensor(source, name, found == adapted.end() ? nullptr : found->second));
+    const auto found = changes.find(name);
+    tensors.push_back(merged_tensor(source, name, found == changes.end() ? Change{} : found->second));
     if (!dtype && is_floating(tensors.back().meta.dtype)) dtype = tensors.back().meta.dtype;
     tensors.back().name = prefix + name;
   }

@@ -10,10 +10,10 @@
 namespace mora {
 
 struct MergeOptions {
-  std::filesystem::path model;     // a Hugging Face directory or a .gguf file
-  std::filesystem::path adapter;   // empty: the model is converted as it is
-  std::filesystem::path out;       // made by the merge
-  DType gguf_dtype = DType::bf16;  // of the weights of a .gguf file; a directory keeps its dtypes
+  std::filesystem::path model;    // a Hugging Face directory or a .gguf file
+  std::filesystem::path adapter;  // empty: the model is converted as it is
+  std::filesystem::path out;      // made by the merge
+  DType gguf_dtype = DType::f32;  // of the weights of a .gguf file; a directory keeps its dtypes
   size_t shard_bytes = 5'000'000'000;
 };
 

@@ -6,20 +6,26 @@
 
 namespace mora {
 
-// y = x·Wᵀ + b + f(x), f a MoRALayer.  x (N, in) → (N, out)
+// y = x·Wᵀ + b + f(x), f a MoRALayer.  x (N, in) → (N, out).  W is the model's own weight, or where the layer folds
+// something into it (MoRALayer::base_shift) a copy in f32: the working weight.
 class MoRALinear final : public Linear {
  public:
-  MoRALinear(LinearSlot base, std::unique_ptr<MoRALayer> layer) : base_(std::move(base)), layer_(std::move(layer)) {}
+  MoRALinear(LinearSlot base, std::unique_ptr<MoRALayer> layer);
 
   Tensor forward(const Tensor& x, Context& context) const override { return layer_->forward(x, frozen(), context); }
-  const std::shared_ptr<const kernels::FrozenWeight>& frozen() const override { return base_->frozen(); }
+  const FrozenWeightPtr& frozen() const override { return working_; }
 
   MoRALayer& layer() { return *layer_; }
   const MoRALayer& layer() const { return *layer_; }
+  // After the layer's base_shift changed: the working weight is made anew from the model's own, rounded once.
+  void rebase();
+  // The linear as it was; this one is not used any more.
+  LinearSlot release() { return std::move(base_); }
 
  private:
   LinearSlot base_;
   std::unique_ptr<MoRALayer> layer_;
+  FrozenWeightPtr working_;
 };
 
 }  // namespace mora

@@ -1,7 +1,12 @@
 #include "mora/mora_model.h"
 
+#include <algorithm>
+
+#include "autograd/ops/arithmetic.h"
 #include "loaders/module_pattern.h"
 #include "loaders/nearest.h"
+#include "mora/adapters/adalora.h"
+#include "mora/adapters/whole_linear.h"
 
 namespace mora {
 namespace {
@@ -23,84 +28,109 @@ std::vector<std::string> module_names(Model& model) {
   return names;
 }
 
-[[noreturn]] void fail_without_match(Model& model, const std::string& target) {
+[[noreturn]] void fail_without_match(Model& model, std::string_view key, const std::string& target) {
   const std::vector<std::string> names = module_names(model);
   const std::string nearest = nearest_name(target, names);
   fail<ConfigError>(
-      "adapter.targets: '{}' matches no linear of this {} model; {}", target, model.config().model_type,
+      "{}: '{}' matches no linear of this {} model; {}", key, target, model.config().model_type,
       nearest.empty() ? fmt::format("its first is {}", names.front()) : fmt::format("did you mean '{}'?", nearest));
+}
+
+template <class Value>
+void check_used(const std::map<std::string, Value>& patterns, const std::vector<std::string>& paths,
+                std::string_view key) {
+  for (const auto& [expression, value] : patterns) {
+    const auto matches = [&](const std::string& path) { return matches_from_dot(expression, path, key); };
+    require<ConfigError>(std::any_of(paths.begin(), paths.end(), matches), "{}: '{}' matches no adapted module", key,
+                         expression);
+  }
 }
 
 }  // namespace
 
-void MoRAModel::add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed) {
-  auto adapt = [&](const std::string& path, LinearSlot& slot) {
-    const uint64_t index = adapted_.size() + 1;
-    put(path, slot, make_layer(spec, slot->in(), slot->out(), seed, index));
-  };
-  if (const auto* word = std::get_if<std::string>(&targets); word && *word == "all-linear") {
-    base_->visit_linears(adapt);
-    return;
-  }
-  auto visit_all = [&](Model::LinearVisitor visit) {
-    base_->visit_linears(visit);
-    base_->visit_extra_linears(visit);
-  };
-  if (const auto* expression = std::get_if<std::string>(&targets)) {
-    const ModulePattern pattern(*expression, "adapter.targets");
-    visit_all([&](const std::string& path, LinearSlot& slot) {
-      if (pattern.matches(path)) adapt(path, slot);
-    });
-    if (adapted_.empty()) fail_without_match(*base_, *expression);
-    return;
-  }
-  const auto& names = std::get<std::vector<std::string>>(targets);
-  std::vector<bool> used(names.size());
-  visit_all([&](const std::string& path, LinearSlot& slot) {
-    bool wanted = false;
-    for (size_t i = 0; i < names.size(); ++i) {
-      if (!ends_with_module(path, names[i])) continue;
-      wanted = used[i] = true;
-    }
-    if (wanted) adapt(path, slot);
-  });
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (!used[i]) fail_without_match(*base_, names[i]);
-  }
+// The linears of the blocks, then those outside, numbered in that order.
+std::vector<MoRAModel::Place> MoRAModel::places(bool outside_blocks) {
+  std::vector<Place> list;
+  auto add = [&](const std::string& path, LinearSlot& slot) { list.push_back({path, &slot, list.size() + 1}); };
+  base_->visit_linears(add);
+  if (outside_blocks) base_->visit_extra_linears(add);
+  return list;
 }
 
-LinearSlot* MoRAModel::slot_of(const std::string& module, std::string& path) {
-  LinearSlot* found = nullptr;
-  auto look = [&](const std::string& at, LinearSlot& slot) {
-    if (!ends_with_module(at, module)) return;
-    found = &slot;
-    path = at;
-  };
-  base_->visit_linears(look);
-  base_->visit_extra_linears(look);
+void MoRAModel::add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed,
+                             const AdapterPatterns& patterns) {
+  std::vector<std::string> adapted;
+  for (const Place& place : targeted(targets)) {
+    AdapterSpec own = spec;
+    own.rank = value_of_module(patterns.rank, place.path, "adapter.rank_pattern", spec.rank);
+    own.alpha = value_of_module(patterns.alpha, place.path, "adapter.alpha_pattern", spec.alpha);
+    adapted.push_back(place.path);
+    if (!adapted_.contains(place.path)) put(place, make_layer(own, (*place.slot)->frozen(), seed, place.index));
+  }
+  check_used(patterns.rank, adapted, "adapter.rank_pattern");
+  check_used(patterns.alpha, adapted, "adapter.alpha_pattern");
+}
+
+std::vector<MoRAModel::Place> MoRAModel::targeted(const Targets& targets) {
+  const auto* word = std::get_if<std::string>(&targets);
+  if (word && *word == "all-linear") return places(false);
+  std::vector<Place> list = places(true);
+  if (word) {
+    const ModulePattern pattern(*word, "adapter.targets");
+    std::erase_if(list, [&](const Place& place) { return !pattern.matches(place.path); });
+    if (list.empty()) fail_without_match(*base_, "adapter.targets", *word);
+    return list;
+  }
+  return ending_with(std::get<std::vector<std::string>>(targets), "adapter.targets");
+}
+
+// The linears whose paths end with one of the names.
+std::vector<MoRAModel::Place> MoRAModel::ending_with(const std::vector<std::string>& names, std::string_view key) {
+  std::vector<Place> list = places(true);
+  for (const std::string& name : names) {
+    const auto has_name = [&](const Place& place) { return ends_with_module(place.path, name); };
+    if (std::none_of(list.begin(), list.end(), has_name)) fail_without_match(*base_, key, name);
+  }
+  std::erase_if(list, [&](const Place& place) {
+    return std::none_of(names.begin(), names.end(),
+                        [&](const std::string& name) { return ends_with_module(place.path, name); });
+  });
+  return list;
+}
+
+void MoRAModel::train_whole(const std::vector<std::string>& names) {
+  for (const Place& place : ending_with(names, "adapter.modules_to_save"))
+    put(place, std::make_unique<WholeLinear>((*place.slot)->frozen()));
+}
+
+std::optional<MoRAModel::Place> MoRAModel::find(const std::string& module) {
+  std::optional<Place> found;
+  for (const Place& place : places(true))
+    if (ends_with_module(place.path, module)) found = place;
   return found;
 }
 
-const Linear* MoRAModel::find(const std::string& module) {
-  std::string path;
-  const LinearSlot* slot = slot_of(module, path);
-  return slot ? slot->get() : nullptr;
-}
-
 void MoRAModel::attach(const std::string& module, std::unique_ptr<MoRALayer> layer) {
-  std::string path;
-  LinearSlot* slot = slot_of(module, path);
-  require<ConfigError>(slot != nullptr,
+  const std::optional<Place> place = find(module);
+  require<ConfigError>(place.has_value(),
                        "the adapter has a module '{}' that this {} model lacks: it was made for another model", module,
                        base_->config().model_type);
-  require<ConfigError>(!adapted_.contains(path), "the adapter has two entries for module '{}'", path);
-  put(path, *slot, std::move(layer));
+  require<ConfigError>(!adapted_.contains(place->path), "the adapter has two entries for module '{}'", place->path);
+  put(*place, std::move(layer));
 }
 
-void MoRAModel::put(const std::string& path, LinearSlot& slot, std::unique_ptr<MoRALayer> layer) {
-  auto linear = std::make_unique<MoRALinear>(std::move(slot), std::move(layer));
-  adapted_[path] = linear.get();
-  slot = std::move(linear);
+void MoRAModel::put(const Place& place, std::unique_ptr<MoRALayer> layer) {
+  auto linear = std::make_unique<MoRALinear>(std::move(*place.slot), std::move(layer));
+  adapted_[place.path] = linear.get();
+  *place.slot = std::move(linear);
+}
+
+void MoRAModel::remove_adapters() {
+  for (const Place& place : places(true)) {
+    const auto found = adapted_.find(place.path);
+    if (found != adapted_.end()) *place.slot = found->second->release();
+  }
+  adapted_.clear();
 }
 
 void MoRAModel::set_head(Pooling pooling, Classifier classifier) {
@@ -121,6 +151,25 @@ void MoRAModel::visit_parameters(MoRALayer::ParameterVisitor visit) {
   if (!classifier_) return;
   visit("classifier.weight", classifier_->weight);
   visit("classifier.bias", classifier_->bias);
+}
+
+void MoRAModel::visit_constants(MoRALayer::ParameterVisitor visit) {
+  for (const auto& [path, linear] : adapted_)
+    linear->layer().visit_constants([&](const std::string& name, Tensor& value) { visit(path + "." + name, value); });
+}
+
+// ½ · the mean over all A and B of ‖AAᵀ − I‖ and ‖BᵀB − I‖: the weight that AdaLoRA's authors and PEFT give it.
+Tensor MoRAModel::penalty() const {
+  constexpr double weight = 0.5;
+  Tensor total;
+  int64_t tensors = 0;
+  for (const auto& [path, linear] : adapted_) {
+    const auto* layer = dynamic_cast<const AdaLoRA*>(&linear->layer());
+    if (!layer) continue;
+    total = total.defined() ? total + layer->orthogonality() : layer->orthogonality();
+    tensors += 2;
+  }
+  return total.defined() ? total * (weight / double(tensors)) : total;
 }
 
 int64_t MoRAModel::trainable_parameters() {

@@ -16,18 +16,37 @@ namespace mora {
 // ("query", or more of the path's end).
 using Targets = std::variant<std::string, std::vector<std::string>>;
 
+// Where modules depart from the spec, by regular expressions on module paths that PEFT's rank_pattern and alpha_pattern
+// would take.
+struct AdapterPatterns {
+  std::map<std::string, int64_t> rank;
+  std::map<std::string, double> alpha;
+};
+
 class MoRAModel {
  public:
   explicit MoRAModel(std::unique_ptr<Model> base) : base_(std::move(base)) {}
 
-  // Puts a fresh adapter on each targeted linear. Throws ConfigError when a target matches nothing, naming the nearest
-  // module.
-  void add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed);
+  // Puts a fresh adapter on each targeted linear that has none. Throws ConfigError when a target or a pattern matches
+  // nothing, naming the nearest module.
+  void add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed,
+                    const AdapterPatterns& patterns = {});
+  // Trains the linears whose paths end with one of `names` whole. Throws ConfigError when a name matches nothing.
+  void train_whole(const std::vector<std::string>& names);
   // Puts `layer` on the linear of this module path, or on the one whose path ends with it. Throws ConfigError when
   // there is none.
   void attach(const std::string& module, std::unique_ptr<MoRALayer> layer);
-  // The linear of that path (or path's end), null when there is none.
-  const Linear* find(const std::string& module);
+  // Takes all adapters off: the model is what it was. The head stays.
+  void remove_adapters();
+
+  // A linear, and its number in the model (from 1), which tells its random streams from the others'.
+  struct Place {
+    std::string path;
+    LinearSlot* slot;
+    uint64_t index;
+  };
+  // The linear of that path (or path's end), if there is one.
+  std::optional<Place> find(const std::string& module);
 
   Model& base() { return *base_; }
   const Model& base() const { return *base_; }
@@ -43,11 +62,17 @@ class MoRAModel {
 
   // Every trained tensor: MODULE.NAME for adapters, classifier.weight and classifier.bias.
   void visit_parameters(MoRALayer::ParameterVisitor visit);
+  // What the adapters keep besides: MODULE.NAME.
+  void visit_constants(MoRALayer::ParameterVisitor visit);
+  // What the adapters add to a mean loss (AdaLoRA's orthogonality), a scalar; undefined where it is nothing.
+  Tensor penalty() const;
   int64_t trainable_parameters();
 
  private:
-  LinearSlot* slot_of(const std::string& module, std::string& path);
-  void put(const std::string& path, LinearSlot& slot, std::unique_ptr<MoRALayer> layer);
+  std::vector<Place> places(bool outside_blocks);
+  std::vector<Place> targeted(const Targets& targets);
+  std::vector<Place> ending_with(const std::vector<std::string>& names, std::string_view key);
+  void put(const Place& place, std::unique_ptr<MoRALayer> layer);
 
   std::unique_ptr<Model> base_;
   std::map<std::string, MoRALinear*> adapted_;

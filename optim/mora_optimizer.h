@@ -36,6 +36,12 @@ class MoRAOptimizer {
   std::vector<NamedTensor> state() const { return base_->state(); }
   void load_state(std::span<const NamedTensor> saved) { base_->load_state(saved); }
 
+  // Rank events, as Optimizer's.
+  void resize(size_t i, Tensor value, const std::function<Tensor(const Tensor&)>& select) {
+    base_->resize(i, std::move(value), select);
+  }
+  void restart(size_t i, Tensor value) { base_->restart(i, std::move(value)); }
+
  private:
   std::unique_ptr<Optimizer> base_;
   std::optional<double> clip_;

@@ -1,9 +1,9 @@
 // mora eval: metrics of a model and its adapter on a data file.
 #include <nlohmann/json.hpp>
 
+#include "mora/training/evaluate.h"
 #include "mora/training/inference.h"
 #include "tools/command.h"
-#include "tools/metrics_json.h"
 
 namespace mora {
 namespace {
@@ -42,6 +42,7 @@ void run(const Arguments& a, Session& session) {
   if (!session.json) {
     fmt::print("rows {}\nloss {:.6f}\n", data.size(), evaluation.loss);
     for (const auto& [name, value] : evaluation.metrics.values) fmt::print("{} {:.6f}\n", name, value);
+    if (evaluation.metrics.tokens) fmt::print("tokens {}\n", *evaluation.metrics.tokens);
   }
   session.print_result(to_json(evaluation));
 }

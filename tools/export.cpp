@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "loaders/staged_directory.h"
-#include "mora/adapter_directory.h"
 #include "mora/models/registry.h"
+#include "mora/peft_directory.h"
 #include "tools/command.h"
 
 namespace mora {

@@ -11,18 +11,26 @@ namespace mora {
 namespace {
 
 struct Arguments {
-  std::string model, adapter, prompt, chat, precision = "f32";
+  std::string model, adapter, precision = "f32";
+  std::vector<std::string> prompts, chats;  // one of the two
   GenerationOptions options;
 };
 
-std::vector<int32_t> prompt_ids(const Arguments& a, const Tokenizer& tokenizer) {
-  if (a.chat.empty()) return tokenizer.encode(a.prompt);
-  // An adapter trained on chats comes with the template it was trained with.
-  std::optional<ChatTemplate> chat_template;
-  if (!a.adapter.empty()) chat_template = load_chat_template(a.adapter);
-  if (!chat_template) chat_template = load_chat_template(a.model);
-  require<ConfigError>(chat_template.has_value(), "--chat: {} has no chat template; use --prompt", a.model);
-  return chat_prompt_ids(tokenizer, *chat_template, a.chat);
+// The tokens of each prompt, or of each chat up to where the answer begins.
+std::vector<std::vector<int32_t>> prompt_ids(const Arguments& a, const Tokenizer& tokenizer) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const std::string& prompt : a.prompts) prompts.push_back(tokenizer.encode(prompt));
+  if (!a.chats.empty()) {
+    // An adapter trained on chats comes with the template it was trained with.
+    std::optional<ChatTemplate> chat_template;
+    if (!a.adapter.empty()) chat_template = load_chat_template(a.adapter);
+    if (!chat_template) chat_template = load_chat_template(a.model);
+    require<ConfigError>(chat_template.has_value(), "--chat: {} has no chat template; use --prompt", a.model);
+    for (const std::string& chat : a.chats) prompts.push_back(chat_prompt_ids(tokenizer, *chat_template, chat));
+  }
+  for (size_t i = 0; i < prompts.size(); ++i)
+    require<ConfigError>(!prompts[i].empty(), "--prompt: prompt {} has no tokens to begin with", i + 1);
+  return prompts;
 }
 
 // What ends the text: the end tokens of the model and of its tokenizer.
@@ -35,36 +43,73 @@ std::vector<int32_t> stop_tokens(const Model& model, const Tokenizer& tokenizer)
 
 double per_second(int64_t tokens, double seconds) { return tokens > 0 ? double(tokens) / seconds : 0; }
 
+// Turns tokens into text; the first prompt's is printed as it comes, the others' behind it when all is there.
+class Printer {
+ public:
+  Printer(const Tokenizer& tokenizer, size_t prompts) : streams_(prompts, DecodeStream(tokenizer)), texts_(prompts) {}
+
+  void add(size_t prompt, int32_t id) { add(prompt, streams_[prompt].push(id)); }
+
+  std::vector<std::string> finish() {
+    for (size_t i = 0; i < texts_.size(); ++i) {
+      add(i, streams_[i].finish());
+      if (i > 0) print("\n" + texts_[i]);
+      print("\n");
+    }
+    return texts_;
+  }
+
+ private:
+  void add(size_t prompt, const std::string& piece) {
+    texts_[prompt] += piece;
+    if (prompt == 0) print(piece);
+  }
+  static void print(const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  }
+
+  std::vector<DecodeStream> streams_;
+  std::vector<std::string> texts_;
+};
+
+// {"text": …, "ids": …} of one prompt, {"results": [{…}, …]} of several; then counts and speeds over all of them.
+nlohmann::ordered_json to_json(const std::vector<std::vector<int32_t>>& prompts, const std::vector<std::string>& texts,
+                               const GenerationResult& result) {
+  nlohmann::ordered_json each = nlohmann::ordered_json::array(), json;
+  size_t tokens = 0;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    tokens += result.ids[i].size();
+    each.push_back({{"text", texts[i]},
+                    {"ids", result.ids[i]},
+                    {"prompt_tokens", prompts[i].size()},
+                    {"tokens", result.ids[i].size()}});
+  }
+  if (prompts.size() == 1)
+    json = each[0];
+  else
+    json = {{"results", each}, {"prompt_tokens", result.prefill_tokens}, {"tokens", tokens}};
+  json["prefill_tokens_per_second"] = per_second(result.prefill_tokens, result.prefill_seconds);
+  json["decode_tokens_per_second"] = per_second(result.decode_tokens, result.decode_seconds);
+  return json;
+}
+
 void run(Arguments a, Session& session) {
+  a.options.sampling.check();
   const Tokenizer tokenizer = load_tokenizer(a.model);
+  const std::vector<std::vector<int32_t>> prompts = prompt_ids(a, tokenizer);
   MoRAModel model(load_model(a.model, a.precision == "bf16" ? DType::bf16 : DType::f32));
   if (!a.adapter.empty()) load_adapter(a.adapter, model);
-  const std::vector<int32_t> prompt = prompt_ids(a, tokenizer);
-  require<ConfigError>(!prompt.empty(), "the prompt has no tokens to begin with");
   a.options.stop_tokens = stop_tokens(model.base(), tokenizer);
 
-  std::string text;
-  DecodeStream stream(tokenizer);
-  auto show = [&](const std::string& piece) {
-    text += piece;
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
-  };
+  Printer printer(tokenizer, prompts.size());
   const GenerationResult result =
-      generate(model.base(), {prompt}, a.options, [&](size_t, int32_t id) { show(stream.push(id)); });
-  show(stream.finish());
-  std::fputc('\n', stdout);
-
-  const double prefill = per_second(result.prefill_tokens, result.prefill_seconds);
-  const double decode = per_second(result.decode_tokens, result.decode_seconds);
-  session.note(fmt::format("{} prompt tokens at {:.0f} a second, {} tokens at {:.1f} a second", prompt.size(), prefill,
-                           result.ids[0].size(), decode));
-  session.print_result({{"text", text},
-                        {"ids", result.ids[0]},
-                        {"prompt_tokens", prompt.size()},
-                        {"tokens", result.ids[0].size()},
-                        {"prefill_tokens_per_second", prefill},
-                        {"decode_tokens_per_second", decode}});
+      generate(model.base(), prompts, a.options, [&](size_t prompt, int32_t id) { printer.add(prompt, id); });
+  const nlohmann::ordered_json json = to_json(prompts, printer.finish(), result);
+  session.note(fmt::format("{} prompt tokens at {:.0f} a second, {} tokens at {:.1f} a second",
+                           json["prompt_tokens"].get<int64_t>(), json["prefill_tokens_per_second"].get<double>(),
+                           json["tokens"].get<int64_t>(), json["decode_tokens_per_second"].get<double>()));
+  session.print_result(json);
 }
 
 }  // namespace
@@ -76,8 +121,12 @@ void add_generate(CLI::App& program, Session& session) {
   command->add_option("--model", a->model, "a Hugging Face directory or a .gguf file")->required()->type_name("MODEL");
   command->add_option("--adapter", a->adapter, "an adapter directory")->type_name("DIR");
   CLI::Option_group* input = command->add_option_group("input", "one of these");
-  input->add_option("--prompt", a->prompt, "text to continue")->type_name("TEXT");
-  input->add_option("--chat", a->chat, "a user's message to answer, by the model's chat template")->type_name("TEXT");
+  input->add_option("--prompt", a->prompts, "text to continue; given again: texts that are continued together")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
+  input->add_option("--chat", a->chats, "a user's message to answer, by the model's chat template; may be given again")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   input->require_option(1);
   SamplingOptions& sampling = a->options.sampling;
   command->add_option("--max-tokens", a->options.max_tokens, "the most tokens to generate (default: 256)")

@@ -162,6 +162,30 @@ def mora_as_lora():
     return ", ".join(results)
 
 
+def peft_family():
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    lines, results = texts(20), []
+    kinds = {
+        "rslora": ["adapter.kind=rslora"],
+        "dora": ["adapter.kind=dora"],
+        "pissa": ["adapter.kind=lora", "adapter.init=pissa"],
+        "olora": ["adapter.kind=lora", "adapter.init=olora"],
+        "adalora": ["adapter.kind=adalora", "adapter.adapt={budget: 4, start: 1, end: 3, interval: 1}"],
+        "remora": ["adapter.kind=mora", "adapter.operator=sharing",
+                   "adapter.restart={interval: 2, operators: [sharing, group], rewarm: 0}"],
+    }
+    for name, overrides in kinds.items():
+        adapter = classifier_adapter(name, *overrides)
+        mora("export", "--adapter", adapter, "--to", "peft", "--out", WORK / f"{name}.peft")
+        base = AutoModelForSequenceClassification.from_pretrained(MINILM, num_labels=2)
+        model = PeftModel.from_pretrained(base, WORK / f"{name}.peft").eval()
+        theirs = outputs(model, AutoTokenizer.from_pretrained(MINILM), lines, lambda out: out.logits[0])
+        results.append(expect_near(name, forward(MINILM, "logits", lines, "--adapter", adapter), theirs, 1e-4))
+    return ", ".join(results)
+
+
 def merge():
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -203,7 +227,7 @@ def llama_cpp():
     return f"greedy tokens of {same} of {len(prompts)} prompts"
 
 
-CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, merge, llama_cpp]
+CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, peft_family, merge, llama_cpp]
 
 
 def main(names):

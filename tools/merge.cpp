@@ -17,7 +17,7 @@ void run(const Arguments& a, Session& session) {
   MergeOptions options{.model = a.model, .adapter = a.adapter, .out = a.out};
   require<ConfigError>(a.dtype.empty() || options.model.extension() == ".gguf",
                        "--dtype: {} is a directory, which keeps its dtypes; --dtype is for .gguf files", a.model);
-  if (a.dtype == "f32") options.gguf_dtype = DType::f32;
+  if (a.dtype == "bf16") options.gguf_dtype = DType::bf16;
   const MergeResult result = merge_adapter(options);
   for (const std::string& line : result.notes) session.note("note: " + line);
   if (!session.json) {
@@ -41,8 +41,8 @@ void add_merge(CLI::App& program, Session& session) {
   command->add_option("--adapter", a->adapter, "an adapter directory; without one the model is converted as it is")
       ->type_name("DIR");
   command->add_option("--out", a->out, "the directory to make")->required()->type_name("DIR");
-  command->add_option("--dtype", a->dtype, "of the weights of a .gguf file: bf16 or f32 (default: bf16)")
-      ->check(CLI::IsMember({"bf16", "f32"}))
+  command->add_option("--dtype", a->dtype, "of the weights of a .gguf file: f32 or bf16 (default: f32)")
+      ->check(CLI::IsMember({"f32", "bf16"}))
       ->type_name("TYPE");
 }
 

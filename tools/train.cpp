@@ -5,7 +5,6 @@
 #include "mora/training/process_memory.h"
 #include "mora/training/trainer.h"
 #include "tools/command.h"
-#include "tools/metrics_json.h"
 
 namespace mora {
 namespace {

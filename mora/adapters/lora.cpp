@@ -1,53 +1,128 @@
 #include "mora/adapters/lora.h"
 
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "autograd/ops/adapted_linear.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/shape.h"
+#include "kernels/copy.h"
 
 namespace mora {
+namespace {
+
+Tensor product(const Tensor& b, const Tensor& a, double scaling) {  // in f64
+  return matmul(cast(b.detach(), DType::f64), cast(a.detach(), DType::f64)) * scaling;
+}
+
+Tensor copy_of(const Tensor& t) {
+  Tensor copy = Tensor::empty(t.meta());
+  kernels::copy(t, copy);
+  return copy;
+}
+
+double scaling_of(const AdapterSpec& spec) {
+  return spec.alpha / (spec.rank_stabilized ? std::sqrt(double(spec.rank)) : double(spec.rank));
+}
+
+}  // namespace
 
 LoRA::LoRA(AdapterSpec spec, int64_t in, int64_t out, uint64_t seed, uint64_t index) : spec_(spec), index_(index) {
   require<ConfigError>(spec.rank >= 1, "adapter.rank: {} is below 1", spec.rank);
   const RandomStream stream({.seed = seed, .layer = index, .purpose = Purpose::init});
   const double bound = 1 / std::sqrt(double(in)), deviation = 1 / double(spec.rank);
+  const bool gaussian = spec.init == AdapterSpec::Init::gaussian;
   std::vector<float> values(size_t(spec.rank * in));
-  for (size_t i = 0; i < values.size(); ++i) {
-    values[i] =
-        spec.gaussian ? float(deviation * stream.normal(i)) : float(bound * (2.0 * double(stream.uniform(i)) - 1.0));
-  }
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = gaussian ? float(deviation * stream.normal(i)) : float(bound * (2.0 * double(stream.uniform(i)) - 1.0));
   a_ = leaf(Tensor::from(values, {spec.rank, in}));
   b_ = leaf(Tensor::zeros({out, spec.rank}));
 }
 
-LoRA::LoRA(AdapterSpec spec, Tensor a, Tensor b, uint64_t index)
-    : spec_(spec), index_(index), a_(leaf(a)), b_(leaf(b)) {
+LoRA::LoRA(AdapterSpec spec, Tensor a, Tensor b, uint64_t index, std::optional<LoraFactors> origin)
+    : spec_(spec), index_(index), a_(leaf(a)), b_(leaf(b)), origin_(std::move(origin)) {
   require<ShapeError>(a.rank() == 2 && b.rank() == 2 && a.dim(0) == b.dim(1), "LoRA: A {} and B {} share no rank",
                       a.shape(), b.shape());
-  spec_.rank = a.dim(0);
 }
 
-double LoRA::scaling() const {
-  return spec_.alpha / (spec_.rank_stabilized ? std::sqrt(double(spec_.rank)) : double(spec_.rank));
+double LoRA::scaling() const { return scaling_of(spec_); }
+
+Tensor LoRA::dropped(const Tensor& x, const Context& context) const {
+  return context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
 }
 
 Tensor LoRA::update(const Tensor& x, Context& context) const {
-  const Tensor input = context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
-  const Tensor h = matmul(input, cast(a_, x.dtype()), false, true) * scaling();  // (N, r)
-  return matmul(h, cast(b_, x.dtype()), false, true);                            // (N, out)
+  const Tensor h = matmul(dropped(x, context), cast(factor_a(), x.dtype()), false, true) * scaling();  // (N, r)
+  return matmul(h, cast(b_, x.dtype()), false, true);                                                  // (N, out)
 }
 
-Tensor LoRA::forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w, Context& context) const {
-  if (context.training && spec_.dropout > 0) return MoRALayer::forward(x, w, context);
-  return lora_linear(x, w, cast(a_, x.dtype()), cast(b_, x.dtype()), scaling());
+Tensor LoRA::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {
+  if (drops(context)) return MoRALayer::forward(x, w, context);
+  return lora_linear(x, w, cast(factor_a(), x.dtype()), cast(b_, x.dtype()), scaling());
+}
+
+Tensor LoRA::base_shift() const {
+  const NoGrad no_grad;
+  return origin_ ? product(origin_->b, origin_->a, -scaling()) : Tensor();
 }
 
 Tensor LoRA::merged() const {
   const NoGrad no_grad;
-  return matmul(cast(b_, DType::f64), cast(a_, DType::f64)) * scaling();
+  const Tensor delta = product(b_, factor_a(), scaling());
+  return origin_ ? delta + base_shift() : delta;
+}
+
+LowRank LoRA::as_low_rank() const {
+  const NoGrad no_grad;
+  const Tensor a = factor_a().detach(), b = b_.detach();
+  if (!origin_) return {a, b, scaling()};
+  // B·A − B₀·A₀ = (B | −B₀)·(A over A₀)
+  return {concat(std::array{a, origin_->a}, 0), concat(std::array{b, -origin_->b}, 1), scaling()};
+}
+
+void LoRA::replace(const Tensor& a, const Tensor& b) {
+  a_ = leaf(a);
+  b_ = leaf(b);
+}
+
+void LoRA::resize(std::span<const int64_t> kept, int64_t added, const RandomStream& stream) {
+  const double bound = 1 / std::sqrt(double(a_.dim(1)));
+  Tensor a = select_components(a_, 0, kept, added);
+  float* fresh = a.mutable_data<float>() + int64_t(kept.size()) * a.dim(1);
+  for (int64_t i = 0; i < added * a.dim(1); ++i)
+    fresh[i] = float(bound * (2.0 * double(stream.uniform(uint64_t(i))) - 1.0));
+  replace(a, select_components(b_, 1, kept, added));
+}
+
+std::optional<int> component_dimension(std::string_view name) {
+  if (name.ends_with("lora_A") || name.ends_with("lora_E")) return 0;
+  if (name.ends_with("lora_B")) return 1;
+  return {};
+}
+
+Tensor select_components(const Tensor& t, int dim, std::span<const int64_t> kept, int64_t added) {
+  Shape shape = t.shape();
+  shape[dim] = int64_t(kept.size()) + added;
+  Tensor selected = Tensor::zeros(shape, t.dtype());
+  const int64_t rows = dim == 0 ? 1 : t.dim(0), block = dim == 0 ? t.dim(1) : 1;  // a component is `rows` blocks
+  const size_t bytes = size_t(block) * size_of(t.dtype());
+  auto* to = static_cast<std::byte*>(selected.mutable_raw());
+  const auto* from = static_cast<const std::byte*>(t.raw());
+  for (int64_t row = 0; row < rows; ++row)
+    for (size_t i = 0; i < kept.size(); ++i)
+      std::memcpy(to + size_t(row * shape[dim] + int64_t(i)) * bytes, from + size_t(row * t.dim(dim) + kept[i]) * bytes,
+                  bytes);
+  return selected;
+}
+
+std::unique_ptr<LoRA> factorized_lora(const AdapterSpec& spec, const Tensor& weight, uint64_t seed, uint64_t index) {
+  const LoraFactors origin = spec.init == AdapterSpec::Init::pissa
+                                 ? pissa_factors(weight, spec.rank, scaling_of(spec), seed, index)
+                                 : olora_factors(weight, spec.rank);
+  return std::make_unique<LoRA>(spec, copy_of(origin.a), copy_of(origin.b), index, origin);
 }
 
 }  // namespace mora

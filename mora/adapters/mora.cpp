@@ -1,5 +1,6 @@
 #include "mora/adapters/mora.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/ops/adapted_linear.h"
@@ -71,6 +72,24 @@ Tensor merge_blocks(const MoraOperator& op, const double* m) {
   return delta;
 }
 
+bool is_one_row(OperatorKind kind) { return kind != OperatorKind::decouple && !is_rotation(kind); }
+
+Tensor merged_matrix(const MoraOperator& op, const Tensor& matrix) {
+  const Tensor m = cast(matrix, DType::f64);
+  return is_one_row(op.kind) ? merge_one_row(op, m.data<double>()) : merge_blocks(op, m.data<double>());
+}
+
+// A = C, B = D·M of an operator that compresses a token to one row.
+LowRank low_rank(const MoraOperator& op, const Tensor& matrix) {
+  const int64_t k = op.in, r = op.rank;
+  Tensor identity = Tensor::zeros({k, k});
+  for (int64_t i = 0; i < k; ++i) identity.mutable_data<float>()[i * (k + 1)] = 1;
+  const Tensor eye = cast(identity, matrix.dtype());
+  const Tensor columns = reshape(contiguous(transpose(matrix)), {r, 1, r});  // the columns of M as rows
+  return {contiguous(transpose(reshape(mora_compress(eye, op), {k, r}))),
+          contiguous(transpose(mora_decompress(columns, op)))};
+}
+
 }  // namespace
 
 MoRA::MoRA(AdapterSpec spec, int64_t in, int64_t out, int64_t side, uint64_t index, DType dtype)
@@ -93,34 +112,67 @@ Tensor MoRA::update(const Tensor& x, Context& context) const {
   return mora_decompress(reshape(z, s.shape()), operator_);                                          // (N, out)
 }
 
-Tensor MoRA::forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w, Context& context) const {
+Tensor MoRA::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {
   if (context.training && spec_.dropout > 0) return MoRALayer::forward(x, w, context);
   return mora_linear(x, w, cast(matrix_, x.dtype()), operator_);
 }
 
-Tensor MoRA::merged() const {
-  const Tensor m = cast(matrix_.detach(), DType::f64);
-  const bool blocks = operator_.kind == OperatorKind::decouple || is_rotation(operator_.kind);
-  return blocks ? merge_blocks(operator_, m.data<double>()) : merge_one_row(operator_, m.data<double>());
+void MoRA::visit_constants(ParameterVisitor visit) {
+  for (size_t i = 0; i < history_.size(); ++i) visit(fmt::format("history.{}.M", i), history_[i].matrix);
 }
 
-bool MoRA::is_low_rank() const { return operator_.kind != OperatorKind::decouple && !is_rotation(operator_.kind); }
-
-MoRA::LowRank MoRA::as_low_rank() const {
-  require<ConfigError>(is_low_rank(), "MoRA with operator {} is not a low-rank update: merge it instead",
-                       name_of(operator_.kind));
+Tensor MoRA::base_shift() const {
   const NoGrad no_grad;
-  const int64_t k = operator_.in, r = operator_.rank;
-  Tensor identity = Tensor::zeros({k, k}, matrix_.dtype());
-  for (int64_t i = 0; i < k; ++i) {
-    if (matrix_.dtype() == DType::f64)
-      identity.mutable_data<double>()[i * k + i] = 1;
-    else
-      identity.mutable_data<float>()[i * k + i] = 1;
+  Tensor shift;
+  for (const Folded& h : history_) {
+    const Tensor delta = merged_matrix(h.op, h.matrix);
+    shift = shift.defined() ? shift + delta : delta;
   }
-  const Tensor a = contiguous(transpose(reshape(mora_compress(identity, operator_), {k, r})));  // C
-  const Tensor columns = reshape(contiguous(transpose(matrix_)), {r, 1, r});  // the columns of M as rows
-  return {a, contiguous(transpose(mora_decompress(columns, operator_)))};     // D·M
+  return shift;
+}
+
+Tensor MoRA::merged() const {
+  const NoGrad no_grad;
+  const Tensor shift = base_shift(), delta = merged_matrix(operator_, matrix_.detach());
+  return shift.defined() ? shift + delta : delta;
+}
+
+void MoRA::fold(OperatorKind op, int64_t rank) {
+  const auto values = matrix_.values<float>();
+  if (std::any_of(values.begin(), values.end(), [](float v) { return v != 0; }))
+    history_.push_back({operator_, matrix_.detach()});
+  spec_.op = op;
+  spec_.rank = rank;
+  operator_.kind = op;
+  operator_.rank = side_for(spec_, operator_.in, operator_.out);
+  operator_.check();
+  matrix_ = leaf(Tensor::zeros({operator_.rank, operator_.rank}));
+}
+
+bool MoRA::is_low_rank() const { return !obstacle(); }
+
+// The first operator whose update is not low-rank.
+std::optional<OperatorKind> MoRA::obstacle() const {
+  for (const Folded& h : history_)
+    if (!is_one_row(h.op.kind)) return h.op.kind;
+  return is_one_row(operator_.kind) ? std::nullopt : std::optional(operator_.kind);
+}
+
+LowRank MoRA::as_low_rank() const {
+  if (const auto kind = obstacle())
+    fail<ConfigError>("MoRA with operator {} is not a low-rank update: merge it instead", name_of(*kind));
+  const NoGrad no_grad;
+  if (history_.empty()) return low_rank(operator_, matrix_);
+  std::vector<Tensor> a, b;
+  for (const Folded& h : history_) {
+    const LowRank part = low_rank(h.op, h.matrix);
+    a.push_back(part.a);
+    b.push_back(part.b);
+  }
+  const LowRank now = low_rank(operator_, matrix_);
+  a.push_back(now.a);
+  b.push_back(now.b);
+  return {concat(a, 0), concat(b, 1)};
 }
 
 }  // namespace mora

@@ -4,13 +4,17 @@
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/matmul.h"
+#include "mora/adapters/adalora.h"
+#include "mora/adapters/dora.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
+#include "mora/adapters/whole_linear.h"
 
 namespace mora {
 namespace {
 
-constexpr std::array<std::string_view, 2> kind_names = {"mora", "lora"};
+constexpr std::array<std::string_view, 5> kind_names = {"mora", "lora", "dora", "adalora", "whole"};
+constexpr std::array<std::string_view, 4> init_names = {"default", "gaussian", "pissa", "olora"};
 constexpr std::array<std::string_view, 8> operator_names = {"truncation",    "sharing",  "group",    "group_sharing",
                                                             "sharing_group", "decouple", "rotation", "rotation_full"};
 
@@ -31,18 +35,30 @@ std::string_view name_of(kernels::OperatorKind op) { return operator_names[size_
 AdapterSpec::Kind parse_adapter_kind(std::string_view word) {
   return parse<AdapterSpec::Kind>(word, kind_names, "adapter.kind");
 }
+AdapterSpec::Init parse_init(std::string_view word) {
+  return parse<AdapterSpec::Init>(word, init_names, "adapter.init");
+}
 kernels::OperatorKind parse_operator(std::string_view word) {
   return parse<kernels::OperatorKind>(word, operator_names, "adapter.operator");
 }
 
-Tensor MoRALayer::forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
-                          Context& context) const {
+Tensor MoRALayer::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {
   return linear(x, w) + update(x, context);
 }
 
-std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, int64_t in, int64_t out, uint64_t seed, uint64_t index) {
-  if (spec.kind == AdapterSpec::Kind::lora) return std::make_unique<LoRA>(spec, in, out, seed, index);
-  return std::make_unique<MoRA>(spec, in, out, MoRA::side_for(spec, in, out), index);
+std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, const FrozenWeightPtr& w, uint64_t seed,
+                                      uint64_t index) {
+  using Init = AdapterSpec::Init;
+  const int64_t in = w->in(), out = w->out();
+  switch (spec.kind) {
+    case AdapterSpec::Kind::mora: return std::make_unique<MoRA>(spec, in, out, MoRA::side_for(spec, in, out), index);
+    case AdapterSpec::Kind::dora: return std::make_unique<DoRA>(spec, w, seed, index);
+    case AdapterSpec::Kind::adalora: return std::make_unique<AdaLoRA>(spec, in, out, seed, index);
+    case AdapterSpec::Kind::whole: return std::make_unique<WholeLinear>(w);
+    case AdapterSpec::Kind::lora: break;
+  }
+  if (spec.init == Init::pissa || spec.init == Init::olora) return factorized_lora(spec, w->weight(), seed, index);
+  return std::make_unique<LoRA>(spec, in, out, seed, index);
 }
 
 }  // namespace mora

@@ -11,23 +11,36 @@
 
 namespace mora {
 
+using FrozenWeightPtr = std::shared_ptr<const kernels::FrozenWeight>;
+
 // How one layer's adapter is made.
 struct AdapterSpec {
-  enum class Kind { mora, lora };
+  enum class Kind { mora, lora, dora, adalora, whole };
+  // Of the lora family. kaiming: A uniform, B = 0. gaussian: A ~ N(0, 1/r), B = 0. pissa, olora: A and B from the
+  // weight, which is reduced by their product.
+  enum class Init { kaiming, gaussian, pissa, olora };
   Kind kind = Kind::mora;
-  int64_t rank = 8;                                            // LoRA's r; MoRA takes the r̂ of equal parameter count
+  // LoRA's r at the start, which its scaling keeps when ranks change; MoRA takes the r̂ of equal parameter count
+  int64_t rank = 8;
   kernels::OperatorKind op = kernels::OperatorKind::rotation;  // MoRA
   double alpha = 16;                                           // LoRA: the update is multiplied by α/r,
   bool rank_stabilized = false;                                // or by α/√r (Kalajdzievski 2023, rsLoRA)
-  bool gaussian = false;                                       // LoRA: A ~ N(0, 1/r) instead of Kaiming's uniform
-  double dropout = 0;                                          // on the adapter's input
+  Init init = Init::kaiming;
+  double dropout = 0;  // on the adapter's input
 };
 
 std::string_view name_of(AdapterSpec::Kind kind);
 std::string_view name_of(kernels::OperatorKind op);
 // Throws ConfigError that lists the known ones.
 AdapterSpec::Kind parse_adapter_kind(std::string_view word);
+AdapterSpec::Init parse_init(std::string_view word);  // as the configuration: "default" is kaiming
 kernels::OperatorKind parse_operator(std::string_view word);
+
+// ΔW = scaling·B·A
+struct LowRank {
+  Tensor a, b;  // (r, in), (out, r)
+  double scaling = 1;
+};
 
 // The update of one linear W (out, in): y += f(x).
 class MoRALayer {
@@ -36,19 +49,28 @@ class MoRALayer {
 
   // What is added, f(x): x (N, in) → (N, out)
   virtual Tensor update(const Tensor& x, Context& context) const = 0;
-  // The adapted linear, x·Wᵀ + b + f(x), in one op where the layer has one.
-  virtual Tensor forward(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
-                         Context& context) const;
+  // The adapted linear, x·Wᵀ + b + f(x), in one op where the layer has one. W is the working weight.
+  virtual Tensor forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const;
   // Trained tensors by their name inside the layer.
   using ParameterVisitor = FunctionRef<void(const std::string& name, Tensor& value)>;
   virtual void visit_parameters(ParameterVisitor visit) = 0;
-  // ΔW (out, in), computed in f64 from the layer's formula. Static layers only.
+  // Tensors that belong to the layer and are not trained.
+  virtual void visit_constants(ParameterVisitor) {}
+  // The working weight less the model's own, (out, in) in f64: what was folded into it. Undefined where they are one.
+  virtual Tensor base_shift() const { return {}; }
+  // ΔW (out, in) on the model's own weight, base_shift included, computed in f64 from the layer's formula. Static
+  // layers only.
   virtual Tensor merged() const = 0;
+  // b' in place of the model's bias, where it is trained.
+  virtual Tensor merged_bias() const { return {}; }
+  // ΔW as a product. Throws ConfigError where it is none of a useful rank.
+  virtual LowRank as_low_rank() const = 0;
+  virtual int64_t rank() const = 0;  // now
   virtual const AdapterSpec& spec() const = 0;
 };
 
-// A fresh layer whose update is zero. Parameters are f32 leaves. `index` tells the model's layers apart in random
-// streams.
-std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, int64_t in, int64_t out, uint64_t seed, uint64_t index);
+// A fresh layer that leaves the function of the linear as it is. Parameters are f32 leaves. `index` tells the model's
+// layers apart in random streams.
+std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, const FrozenWeightPtr& w, uint64_t seed, uint64_t index);
 
 }  // namespace mora

@@ -31,6 +31,8 @@ struct WeightInFile {
 // y = x·Wᵀ + b
 class FrozenLinear final : public Linear {
  public:
+  FrozenLinear(Tensor weight, Tensor bias)
+      : weight_(std::make_shared<kernels::FrozenWeight>(std::move(weight), std::move(bias))) {}
   FrozenLinear(WeightInFile weight, Tensor bias)
       : weight_(std::make_shared<kernels::FrozenWeight>(weight.meta, std::move(weight.load), std::move(bias))) {}
   Tensor forward(const Tensor& x, Context&) const override { return linear(x, weight_); }

@@ -13,9 +13,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t format_version = 1;
+constexpr int64_t format_version = 2;
 constexpr int64_t no_limit = INT64_MAX;
-const char* const member_files[] = {"parameters.safetensors", "optimizer.safetensors", "state.json"};
+constexpr const char *optimizer_file = "optimizer.safetensors", *ranks_file = "ranks.safetensors",
+                     *state_file = "state.json";
+constexpr const char* member_files[] = {"mora_config.json", "adapter.safetensors", optimizer_file, ranks_file,
+                                        state_file};
 
 void write_tensors(const std::filesystem::path& file, const std::vector<NamedTensor>& tensors) {
   std::map<std::string, Tensor> by_name;
@@ -42,6 +45,7 @@ Json to_json(const Progression& p) {
   j["skipped"] = p.skipped;
   j["best"] = p.best ? Json(*p.best) : Json(nullptr);
   j["evaluations_since_best"] = p.evaluations_since_best;
+  j["last_rank_event"] = p.last_rank_event ? Json(*p.last_rank_event) : Json(nullptr);
   return j;
 }
 
@@ -57,6 +61,7 @@ Progression progression_from(const JsonFields& f) {
   p.skipped = f.integer("skipped", 0, no_limit);
   if (f.has("best")) p.best = f.number("best", -1e300, 1e300);
   p.evaluations_since_best = f.integer("evaluations_since_best", 0, no_limit);
+  if (f.has("last_rank_event")) p.last_rank_event = f.integer("last_rank_event", 0, no_limit);
   return p;
 }
 
@@ -65,8 +70,8 @@ void check_manifest(const std::filesystem::path& directory) {
   const nlohmann::json document = read_json(path);
   const JsonFields manifest(document, path.string());
   const int64_t version = manifest.integer("format", 1, no_limit);
-  require<IoError>(version <= format_version, "{}: format {}: written by a newer mora; this one reads up to {}",
-                   path.string(), version, format_version);
+  require<IoError>(version == format_version, "{}: format {}: written by {} mora; this one reads {}", path.string(),
+                   version, version > format_version ? "a newer" : "an older", format_version);
   const JsonFields files(manifest.require_member("files"), manifest.place("files"));
   for (const char* name : member_files) {
     const JsonFields entry(files.require_member(name), files.place(name));
@@ -82,13 +87,15 @@ void check_manifest(const std::filesystem::path& directory) {
 
 }  // namespace
 
-void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint) {
+void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint, MoRAModel& model,
+                     const AdapterInfo& info) {
   StagedDirectory staged(directory);
-  write_tensors(staged.path() / member_files[0], checkpoint.parameters);
-  write_tensors(staged.path() / member_files[1], checkpoint.optimizer);
+  save_adapter(staged.path(), model, info);
+  write_tensors(staged.path() / optimizer_file, checkpoint.optimizer);
+  write_tensors(staged.path() / ranks_file, checkpoint.ranks);
   Json state = to_json(checkpoint.progression);
   state["config"] = checkpoint.config;
-  write_durable(staged.path() / member_files[2], state.dump(2) + "\n");
+  write_durable(staged.path() / state_file, state.dump(2) + "\n");
   Json manifest, files;
   for (const char* name : member_files) {
     files[name] = {{"bytes", std::filesystem::file_size(staged.path() / name)},
@@ -103,10 +110,10 @@ void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& c
 
 Checkpoint load_checkpoint(const std::filesystem::path& directory) {
   check_manifest(directory);
-  const auto state_path = directory / member_files[2];
+  const auto state_path = directory / state_file;
   const nlohmann::json document = read_json(state_path);
   const JsonFields state(document, state_path.string());
-  return {progression_from(state), read_tensors(directory / member_files[0]), read_tensors(directory / member_files[1]),
+  return {progression_from(state), read_tensors(directory / optimizer_file), read_tensors(directory / ranks_file),
           state.string("config")};
 }
 

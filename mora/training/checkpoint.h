@@ -1,13 +1,17 @@
 // A checkpoint: everything a run needs to go on as if it had never stopped.
 //
-//   checkpoints/step-000200/  parameters.safetensors  optimizer.safetensors  state.json  manifest.json
+//   checkpoints/step-000200/  mora_config.json  adapter.safetensors  optimizer.safetensors  ranks.safetensors
+//   state.json
+//                             manifest.json
 //
+// The trained tensors are a native adapter (mora/adapter_directory.h), since their shapes change with ranks.
 // The manifest holds the size and checksum of each file and is written last; the directory appears by a rename.
 #pragma once
 
 #include <filesystem>
 #include <optional>
 
+#include "mora/adapter_directory.h"
 #include "mora/training/run_directory.h"
 #include "optim/mora_optimizer.h"
 
@@ -25,16 +29,19 @@ struct Progression {
   int64_t skipped = 0;         // updates skipped in a row
   std::optional<double> best;  // of the early-stop metric, or the validation loss
   int64_t evaluations_since_best = 0;
+  std::optional<int64_t> last_rank_event;  // the update after which ranks last changed
 };
 
 struct Checkpoint {
   Progression progression;
-  std::vector<NamedTensor> parameters, optimizer;
-  std::string config;  // resolved YAML of the run that wrote it
+  std::vector<NamedTensor> optimizer, ranks;  // moments; what RankPlan knows
+  std::string config;                         // resolved YAML of the run that wrote it
 };
 
-void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint);
-// Throws IoError that says what is damaged.
+// With the adapter and head of `model`.
+void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint, MoRAModel& model,
+                     const AdapterInfo& info);
+// All but the adapter, which load_adapter reads from the directory. Throws IoError that says what is damaged.
 Checkpoint load_checkpoint(const std::filesystem::path& directory);
 
 }  // namespace mora

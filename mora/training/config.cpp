@@ -71,6 +71,9 @@ class CrossChecks {
     }
     require<ConfigError>(adapter.kind != "mora" || adapter.init == "default",
                          "{}: '{}' is for the lora family; mora starts at zero", at("adapter.init"), adapter.init);
+    const bool factorized = adapter.init == "pissa" || adapter.init == "olora";
+    require<ConfigError>(!factorized || adapter.kind == "lora" || adapter.kind == "rslora",
+                         "{}: '{}' is for lora and rslora, not {}", at("adapter.init"), adapter.init, adapter.kind);
     if (const auto& experts = adapter.experts) {
       require<ConfigError>(experts->count || !experts->hierarchy.empty(), "{}: give count or hierarchy",
                            at("adapter.experts"));
@@ -79,7 +82,20 @@ class CrossChecks {
       require<ConfigError>(experts->routing != "top_k" || experts->top_k <= most, "{}: {} of {} experts",
                            at("adapter.experts.top_k"), experts->top_k, most);
     }
+    if (const auto& restart = adapter.restart) {
+      require<ConfigError>(adapter.kind == "mora", "{}: is for mora, not {}", at("adapter.restart"), adapter.kind);
+      require<ConfigError>(!adapter.adapt, "{}: a run has adapt or restart, not both", at("adapter.restart"));
+      const std::string first = restart->operators.empty() ? adapter.mora_operator : restart->operators.front();
+      require<ConfigError>(first == adapter.mora_operator, "{}: begins with '{}', adapter.operator is '{}'",
+                           at("adapter.restart.operators"), first, adapter.mora_operator);
+    }
     if (const auto& adapt = adapter.adapt) {
+      require<ConfigError>(!factorized,
+                           "{}: '{}' does not go with adapt: what it took from the weight has a fixed rank",
+                           at("adapter.init"), adapter.init);
+      const int64_t most = adapt->max_rank.value_or(adapter.rank);
+      require<ConfigError>(adapt->budget <= static_cast<double>(most), "{}: above the largest rank of a layer, {}",
+                           at("adapter.adapt.budget"), most);
       const bool same_unit = (adapt->start.value < 1) == (adapt->end.value < 1);
       require<ConfigError>(!same_unit || adapt->start.value <= adapt->end.value, "{}: ends before it starts",
                            at("adapter.adapt.end"));

@@ -102,6 +102,13 @@ struct AdaptConfig {
   bool operator==(const AdaptConfig&) const = default;
 };
 
+struct RestartConfig {
+  int64_t interval = 0;
+  std::vector<std::string> operators;
+  int64_t rewarm = 50;
+  bool operator==(const RestartConfig&) const = default;
+};
+
 struct AdapterConfig {
   std::string kind = "mora";
   int64_t rank = 8;
@@ -117,6 +124,7 @@ struct AdapterConfig {
   std::optional<ExpertsConfig> experts;
   std::optional<ActConfig> act;
   std::optional<AdaptConfig> adapt;
+  std::optional<RestartConfig> restart;
   bool operator==(const AdapterConfig&) const = default;
 };
 

@@ -122,18 +122,36 @@ Section<AdaptConfig> adapt_section() {
       .key("rewarm", &AdaptConfig::rewarm, "updates of re-warm-up after a rank event", at_least(0));
 }
 
+const std::initializer_list<std::string_view> operator_names = {
+    "sharing", "group", "group_sharing", "sharing_group", "rotation", "truncation", "decouple", "rotation_full"};
+
+Section<RestartConfig> restart_section() {
+  return Section<RestartConfig>()
+      .key("interval", &RestartConfig::interval, "updates between restarts", at_least(1))
+      .required()
+      .key("operators", &RestartConfig::operators,
+           "the operators taken in turn, from adapter.operator on, as [sharing, group]; empty: it stays",
+           Check<std::vector<std::string>>{" of adapter.operator's words",
+                                           [](const std::vector<std::string>& words) {
+                                             return std::all_of(words.begin(), words.end(), [](const auto& word) {
+                                               return std::find(operator_names.begin(), operator_names.end(), word) !=
+                                                      operator_names.end();
+                                             });
+                                           },
+                                           {}})
+      .key("rewarm", &RestartConfig::rewarm, "updates of re-warm-up after a restart", at_least(0));
+}
+
 Section<AdapterConfig> adapter_section() {
   return Section<AdapterConfig>()
       .choice("kind", &AdapterConfig::kind, {"mora", "lora", "rslora", "dora", "adalora", "none"},
               "the update of a frozen linear layer")
       .key("rank", &AdapterConfig::rank,
            "rank; mora: the size of M is chosen so that it has as many parameters as LoRA of this rank", at_least(1))
-      .choice(
-          "operator", &AdapterConfig::mora_operator,
-          {"sharing", "group", "group_sharing", "sharing_group", "rotation", "truncation", "decouple", "rotation_full"},
-          "mora: how inputs are compressed and outputs decompressed; types 1, 2, 3, 4, 6 of the paper's code, "
-          "truncation, "
-          "decouple, and the rotation that reads every input")
+      .choice("operator", &AdapterConfig::mora_operator, operator_names,
+              "mora: how inputs are compressed and outputs decompressed; types 1, 2, 3, 4, 6 of the paper's code, "
+              "truncation, "
+              "decouple, and the rotation that reads every input")
       .choice("init", &AdapterConfig::init, {"default", "gaussian", "pissa", "olora"}, "lora family: initial A and B")
       .key("alpha", &AdapterConfig::alpha, "lora family: scaling alpha / rank (rslora: alpha / sqrt(rank))", positive())
       .key("rank_pattern", &AdapterConfig::rank_pattern, "module regular expression -> rank",
@@ -156,7 +174,9 @@ Section<AdapterConfig> adapter_section() {
            "here")
       .section("experts", &AdapterConfig::experts, experts_section(), "a mixture of adapters, routed by token")
       .section("act", &AdapterConfig::act, act_section(), "adaptive computation time in the compressed space")
-      .section("adapt", &AdapterConfig::adapt, adapt_section(), "rank adaptation while training");
+      .section("adapt", &AdapterConfig::adapt, adapt_section(), "rank adaptation while training")
+      .section("restart", &AdapterConfig::restart, restart_section(),
+               "mora: fold what was learnt into the weight and start a new M every so often (ReMoRA)");
 }
 
 Section<OptimizerConfig> optimizer_section() {

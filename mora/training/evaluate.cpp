@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 namespace mora {
 namespace {
@@ -34,6 +35,19 @@ Evaluation evaluate_language(const MoRAModel& model, const TaskData& data) {
 }
 
 }  // namespace
+
+nlohmann::ordered_json to_json(const Evaluation& evaluation) {
+  nlohmann::ordered_json json = {{"loss", evaluation.loss}};
+  for (const auto& [name, value] : evaluation.metrics.values)
+    json[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr;
+  if (evaluation.metrics.tokens) json["tokens"] = *evaluation.metrics.tokens;
+  const auto classes = size_t(evaluation.metrics.classes);
+  for (size_t row = 0; row < classes; ++row) {
+    const auto* begin = evaluation.metrics.confusion.data() + row * classes;
+    json["confusion"].push_back(std::vector<int64_t>(begin, begin + classes));
+  }
+  return json;
+}
 
 std::vector<double> probabilities(std::span<const float> logits) {
   const double top = *std::max_element(logits.begin(), logits.end());

@@ -1,6 +1,8 @@
 // Evaluation.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "mora/training/metrics.h"
 #include "mora/training/objective.h"
 #include "mora/training/task_data.h"
@@ -11,6 +13,9 @@ struct Evaluation {
   double loss = 0;  // mean over rows or labelled tokens: cross-entropy, or mean squared error
   MetricReport metrics;
 };
+
+// {"loss": …, metrics …, "tokens": …, "confusion": [[…]]}; a metric that is undefined is null.
+nlohmann::ordered_json to_json(const Evaluation& evaluation);
 
 // Runs the model over all examples without recording.
 Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task);

@@ -67,7 +67,7 @@ int64_t activation_numbers(MoRAModel& model) {
   int64_t numbers = c.num_hidden_layers * (2 * d + 2 * q + 2 * kv + (gated ? 2 : 1) * f) + 3 * d;
   for (const auto& [path, linear] : model.adapted()) {
     const auto* mora = dynamic_cast<const MoRA*>(&linear->layer());
-    numbers += mora ? mora->op().chunks() * mora->op().rank : linear->layer().spec().rank;
+    numbers += mora ? mora->op().chunks() * mora->op().rank : linear->layer().rank();
   }
   return numbers;
 }
@@ -104,7 +104,7 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   const int64_t moments = (config.optimizer.kind == "adamw" ? 2 : config.optimizer.momentum > 0 ? 1 : 0) * trained;
 
   MemoryPlan plan;
-  plan.steps = total_updates(config.train, epoch);
+  plan.steps = total_updates(config, setup.train.lengths());
   plan.adapter_bytes = trained;
   plan.optimizer_bytes = gradients + moments;
   plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);

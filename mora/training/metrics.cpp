@@ -221,9 +221,7 @@ MetricReport regression_metrics(std::span<const double> truth, std::span<const d
 }
 
 MetricReport language_metrics(double negative_log_likelihood, int64_t tokens) {
-  return {
-      .values = {{"perplexity", perplexity(negative_log_likelihood, tokens)}, {"tokens", static_cast<double>(tokens)}},
-      .confusion = {}};
+  return {.values = {{"perplexity", perplexity(negative_log_likelihood, tokens)}}, .confusion = {}, .tokens = tokens};
 }
 
 bool larger_is_better(std::string_view metric) {

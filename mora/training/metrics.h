@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,11 +44,13 @@ double spearman(std::span<const double> a, std::span<const double> b);
 // exp(total negative log-likelihood / labelled tokens).
 double perplexity(double negative_log_likelihood, int64_t tokens);
 
-// What an evaluation reports: named numbers in the order they are printed, and for classification the confusion matrix.
+// What an evaluation reports: named numbers in the order they are printed, for classification the confusion matrix, for
+// a language model how many tokens were predicted.
 struct MetricReport {
   std::vector<std::pair<std::string, double>> values;
   std::vector<int64_t> confusion;  // (classes, classes), empty outside classification
   int64_t classes = 0;
+  std::optional<int64_t> tokens = {};
 
   // Throws ConfigError that lists the known names when there is no such metric.
   double at(std::string_view name) const;
@@ -59,7 +62,7 @@ MetricReport classification_metrics(std::span<const int64_t> truth, std::span<co
                                     int64_t classes);
 MetricReport regression_metrics(std::span<const double> truth,
                                 std::span<const double> predicted);             // mse, pearson, spearman
-MetricReport language_metrics(double negative_log_likelihood, int64_t tokens);  // perplexity, tokens
+MetricReport language_metrics(double negative_log_likelihood, int64_t tokens);  // perplexity
 
 // Whether a larger value of the metric is the better one: false for loss, log_loss, mse and perplexity.
 bool larger_is_better(std::string_view metric);

@@ -19,11 +19,6 @@ void refuse_unsupported(const Config& c) {
   refuse(c.meta.has_value(), "meta");
   refuse(c.adapter.experts.has_value(), "adapter.experts");
   refuse(c.adapter.act.has_value(), "adapter.act");
-  refuse(c.adapter.adapt.has_value(), "adapter.adapt");
-  refuse(!c.adapter.rank_pattern.empty(), "adapter.rank_pattern");
-  refuse(!c.adapter.alpha_pattern.empty(), "adapter.alpha_pattern");
-  refuse(!c.adapter.modules_to_save.empty(), "adapter.modules_to_save");
-  refuse(c.adapter.init != "default" && c.adapter.init != "gaussian", "adapter.init: " + c.adapter.init);
   refuse(c.optimizer.kind != "adamw" && c.optimizer.kind != "sgd", "optimizer.kind: " + c.optimizer.kind);
   refuse(c.optimizer.sam.has_value(), "optimizer.sam");
   refuse(c.train.precision == Precision::f16, "train.precision: f16");
@@ -32,16 +27,24 @@ void refuse_unsupported(const Config& c) {
 
 AdapterSpec spec_of(const AdapterConfig& a) {
   AdapterSpec spec;
-  spec.kind = a.kind == "mora" ? AdapterSpec::Kind::mora : AdapterSpec::Kind::lora;
-  require<ConfigError>(a.kind == "mora" || a.kind == "lora" || a.kind == "rslora",
-                       "adapter.kind: {}: not supported by this version of mora train", a.kind);
+  spec.kind = parse_adapter_kind(a.kind == "rslora" ? "lora" : a.kind);
   spec.rank = a.rank;
   spec.op = parse_operator(a.mora_operator);
   spec.alpha = a.alpha;
   spec.rank_stabilized = a.kind == "rslora";
-  spec.gaussian = a.init == "gaussian";
+  spec.init = parse_init(a.init);
   spec.dropout = a.dropout;
   return spec;
+}
+
+// A fresh adapter. The classifier, which modules_to_save may name as PEFT's do, is always trained.
+void add_adapters(const Config& c, MoRAModel& model) {
+  const AdapterConfig& a = c.adapter;
+  std::vector<std::string> whole = a.modules_to_save;
+  std::erase(whole, "classifier");
+  model.train_whole(whole);
+  if (a.kind != "none")
+    model.add_adapters(spec_of(a), a.targets, uint64_t(c.train.seed), {a.rank_pattern, a.alpha_pattern});
 }
 
 // `balanced`: rows / (classes · rows of the class), as scikit-learn.
@@ -76,17 +79,6 @@ void set_up_head(const Config& c, MoRAModel& model, const std::vector<std::strin
                        model.classifier()->weight.dim(0), outputs);
 }
 
-int64_t frozen_parameters(Model& model) {
-  int64_t total = 0;
-  auto add = [&](const std::string&, LinearSlot& slot) {
-    total += slot->in() * slot->out() + (slot->frozen()->bias().defined() ? slot->out() : 0);
-  };
-  model.visit_linears(add);
-  model.visit_extra_linears(add);
-  return total + model.config().hidden_size * (model.config().vocab_size + model.config().max_position_embeddings +
-                                               model.config().type_vocab_size);
-}
-
 }  // namespace
 
 TrainingData read_training_data(const Config& c) {
@@ -114,15 +106,13 @@ TrainingSetup set_up(const Config& c) {
   setup.model =
       std::make_unique<MoRAModel>(load_model(c.model, c.train.precision == Precision::bf16 ? DType::bf16 : DType::f32));
   MoRAModel& model = *setup.model;
-  setup.total_parameters = frozen_parameters(model.base());
 
   AdapterInfo& info = setup.info;
   if (c.adapter.init_from) info = load_adapter(*c.adapter.init_from, model);
   TrainingData data = read_training_data(c);
   setup.train = std::move(data.train);
   setup.valid = std::move(data.valid);
-  if (!c.adapter.init_from && c.adapter.kind != "none")
-    model.add_adapters(spec_of(c.adapter), c.adapter.targets, uint64_t(c.train.seed));
+  if (!c.adapter.init_from) add_adapters(c, model);
   info.base_model = c.model;
   info.task = name_of(c.task);
   info.labels = setup.train.labels();
@@ -136,7 +126,7 @@ TrainingSetup set_up(const Config& c) {
   }
   require<ConfigError>(model.trainable_parameters() > 0, "adapter.kind: none: nothing is left to train");
   setup.objective = {.task = c.task, .class_weights = class_weights_of(c.head.class_weights, setup.train)};
-  setup.total_parameters += model.trainable_parameters();
+  setup.total_parameters = parameter_count(*open_model_files(c.model).weights) + model.trainable_parameters();
   return setup;
 }
 

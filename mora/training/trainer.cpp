@@ -13,6 +13,7 @@
 #include "mora/training/checkpoint.h"
 #include "mora/training/process_memory.h"
 #include "mora/training/progress.h"
+#include "mora/training/rank_plan.h"
 #include "mora/training/run_directory.h"
 #include "mora/training/setup.h"
 #include "mora/training/update_plan.h"
@@ -57,15 +58,14 @@ class Trainer {
         directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
         plan_(plan_of(0)),
-        total_(total_updates(config.train, plan_)),
-        scheduler_(config.optimizer.lr, config.schedule.over(total_, config.optimizer.lr)),
+        total_(total_updates(config, setup_.train.lengths())),
+        scheduler_(config.optimizer.lr, config.schedule.over(total_, config.optimizer.lr),
+                   rewarm_updates(config.adapter)),
+        ranks_(std::in_place, config, total_, *setup_.model, optimizer_),
         progress_(options.quiet) {}
 
   TrainResult run() {
-    if (options_.resume)
-      resume();
-    else
-      directory_.write_config(config_);
+    if (!options_.resume || !resume()) begin();
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;
     setup_.model->base().pack();
@@ -119,7 +119,9 @@ class Trainer {
       context.seed = uint64_t(config_.train.seed);
       context.epoch = uint64_t(at_.epoch);
       context.step = uint64_t(at_.micro_batch++);
-      const Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
+      Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
+      if (const Tensor penalty = setup_.model->penalty(); penalty.defined())
+        mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
       loss += mean.item();
       Tensors found = grad(mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
@@ -147,7 +149,7 @@ class Trainer {
     const std::vector<PackedBatch> batches = next_batches();
     Tensors gradients;
     const double loss = gradients_of(batches, gradients);
-    const double lr = scheduler_.rate(at_.step);
+    const double lr = scheduler_.rate(at_.step, at_.last_rank_event);
     MoRAOptimizer::Outcome outcome;
     if (std::isfinite(loss)) outcome = optimizer_.step(gradients, lr);
     ++at_.step;
@@ -156,15 +158,20 @@ class Trainer {
     if (!outcome.applied) return skip(loss, outcome);
     at_.skipped = 0;
     at_.loss_sum += loss;
-    directory_.log({{"step", at_.step},
-                    {"epoch", epochs()},
-                    {"loss", loss},
-                    {"lr", lr},
-                    {"grad_norm", outcome.gradient_norm},
-                    {"tokens", at_.tokens},
-                    {"tokens_per_second", speed},
-                    {"seconds", at_.seconds}},
-                   "train");
+    Json line = {{"step", at_.step},
+                 {"epoch", epochs()},
+                 {"loss", loss},
+                 {"lr", lr},
+                 {"grad_norm", outcome.gradient_norm},
+                 {"tokens", at_.tokens},
+                 {"tokens_per_second", speed},
+                 {"seconds", at_.seconds}};
+    if (ranks_->active()) line["mean_rank"] = ranks_->start().mean_rank();
+    directory_.log(line, "train");
+    if (const auto event = ranks_->after_update(at_.step, gradients)) {
+      at_.last_rank_event = at_.step;
+      log(*event);
+    }
     progress_.update({.step = at_.step,
                       .total = total_,
                       .loss = loss,
@@ -173,6 +180,12 @@ class Trainer {
                       .seconds = seconds_since(start_),
                       .first_step = first_step_,
                       .memory_bytes = resident_bytes()});
+  }
+
+  void log(const RankEvent& event) {
+    directory_.log({{"step", at_.step},
+                    {"event", {{"kind", event.kind}, {"mean_rank", event.mean_rank()}, {"ranks", event.ranks}}}},
+                   "ranks");
   }
 
   void skip(double loss, const MoRAOptimizer::Outcome& outcome) {
@@ -202,9 +215,7 @@ class Trainer {
 
   void validate() {
     valid_ = evaluate(*setup_.model, setup_.valid, config_.task);
-    Json values = {{"loss", valid_->loss}};
-    for (const auto& [name, value] : valid_->metrics.values) values[name] = value;
-    directory_.log({{"step", at_.step}, {"valid", values}}, "valid");
+    directory_.log({{"step", at_.step}, {"valid", to_json(*valid_)}}, "valid");
     std::string line = fmt::format("step {}: validation loss {:.4f}", at_.step, valid_->loss);
     for (const auto& [name, value] : valid_->metrics.values) line += fmt::format("  {} {:.4f}", name, value);
     progress_.note(line);
@@ -233,48 +244,48 @@ class Trainer {
 
   void save() {
     directory_.sync();
-    std::vector<NamedTensor> parameters;
-    for (const Parameter& p : optimizer_.parameters()) parameters.push_back({p.name, p.value});
-    save_checkpoint(directory_.checkpoint(at_.step),
-                    {at_, std::move(parameters), optimizer_.state(), to_yaml(config_)});
+    save_checkpoint(directory_.checkpoint(at_.step), {at_, optimizer_.state(), ranks_->state(), to_yaml(config_)},
+                    *setup_.model, setup_.info);
     directory_.remove_old_checkpoints(config_.train.keep);
   }
 
   // --- the ends -----------------------------------------------------------------------------------------------------
 
-  // From the newest checkpoint that is whole.
-  void resume() {
+  void begin() {
+    directory_.rewind_metrics(-1);
+    directory_.write_config(config_);
+    if (ranks_->active()) log(ranks_->start());
+  }
+
+  // From the newest checkpoint that is whole; false where there is none yet.
+  bool resume() {
     const std::vector<int64_t> steps = directory_.checkpoints();
-    if (steps.empty()) {  // it was killed before its first
+    if (steps.empty())  // it was killed before its first
       progress_.note(config_.out + ": no checkpoint yet; starting again from the beginning");
-      directory_.rewind_metrics(0);
-      directory_.write_config(config_);
-      return;
-    }
     for (size_t i = steps.size(); i-- > 0;) {
       try {
-        restore(load_checkpoint(directory_.checkpoint(steps[i])));
-        return;
+        restore(directory_.checkpoint(steps[i]));
+        return true;
       } catch (const IoError& error) {
         if (i == 0) throw;
         progress_.note(fmt::format("warning: {}; going back to the checkpoint before it", error.what()));
       }
     }
+    return false;
   }
 
-  void restore(const Checkpoint& checkpoint) {
+  void restore(const std::filesystem::path& directory) {
+    const Checkpoint checkpoint = load_checkpoint(directory);
     require<ConfigError>(checkpoint.config == to_yaml(config_),
                          "{}: the configuration is not the one the run was started with ({}); resume with the same",
                          config_.out, (directory_.path() / "config.yaml").string());
-    for (const Parameter& p : optimizer_.parameters()) {
-      const auto saved = std::find_if(checkpoint.parameters.begin(), checkpoint.parameters.end(),
-                                      [&](const NamedTensor& t) { return t.name == p.name; });
-      require<IoError>(saved != checkpoint.parameters.end() && saved->tensor.meta() == p.value.meta(),
-                       "{}: the checkpoint's tensor '{}' does not fit", config_.out, p.name);
-      Tensor target = p.value;
-      kernels::copy(saved->tensor, target);
-    }
+    MoRAModel& model = *setup_.model;
+    model.remove_adapters();
+    load_adapter(directory, model);
+    optimizer_ = MoRAOptimizer(parameters_of(model, config_.optimizer), optimizer_options(config_));
     optimizer_.load_state(checkpoint.optimizer);
+    ranks_.emplace(config_, total_, model, optimizer_);
+    ranks_->load_state(checkpoint.ranks);
     at_ = checkpoint.progression;
     plan_ = plan_of(uint64_t(at_.epoch));
     directory_.rewind_metrics(at_.step);
@@ -306,6 +317,7 @@ class Trainer {
   EpochPlan plan_;
   int64_t total_;
   MoRAScheduler scheduler_;
+  std::optional<RankPlan> ranks_;
   Progress progress_;
 
   Progression at_;

@@ -20,9 +20,17 @@ int64_t updates_per_epoch(const TrainConfig& config, const EpochPlan& plan) {
   return (plan.size() + config.accumulate - 1) / config.accumulate;
 }
 
-int64_t total_updates(const TrainConfig& config, const EpochPlan& plan) {
-  if (config.steps) return *config.steps;
-  const double updates = config.epochs.value_or(3) * double(updates_per_epoch(config, plan));
+int64_t total_updates(const Config& config, std::span<const int32_t> lengths) {
+  if (config.train.steps) return *config.train.steps;
+  const double epochs = config.train.epochs.value_or(3);
+  // Batches of a number of rows are as many in each epoch; those of a number of tokens are not.
+  const auto whole = int64_t(config.train.batch_tokens ? epochs : 0);
+  double updates = 0;
+  for (int64_t e = 0; e < whole; ++e)
+    updates += double(updates_per_epoch(config.train, epoch_plan(config, lengths, uint64_t(e))));
+  if (epochs > double(whole))
+    updates += (epochs - double(whole)) *
+               double(updates_per_epoch(config.train, epoch_plan(config, lengths, uint64_t(whole))));
   return std::max<int64_t>(1, int64_t(std::ceil(updates - 1e-9)));
 }
 

@@ -13,7 +13,7 @@ EpochPlan epoch_plan(const Config& config, std::span<const int32_t> lengths, uin
 
 // `accumulate` batches make an update, fewer at an epoch's end.
 int64_t updates_per_epoch(const TrainConfig& config, const EpochPlan& plan);
-// train.steps, or those of train.epochs.
-int64_t total_updates(const TrainConfig& config, const EpochPlan& plan);
+// train.steps, or those of train.epochs of training rows with these lengths.
+int64_t total_updates(const Config& config, std::span<const int32_t> lengths);
 
 }  // namespace mora

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <filesystem>
 
-#include "mora/adapter_directory.h"
 #include "mora/models/registry.h"
+#include "mora/peft_directory.h"
 
 namespace mora::test {
 

@@ -88,6 +88,33 @@ TEST_F(ExportTest, PeftHoldsALowRankMoRAWithoutLoss) {
     EXPECT_LT(worst(linear->layer().merged(), loaded.adapted().at(path)->layer().merged()), 1e-12) << path;
 }
 
+TEST_F(ExportTest, APeftAdapterThatTookItsStartFromTheWeightTakesItAgain) {
+  using Init = AdapterSpec::Init;
+  for (const Init init : {Init::olora, Init::pissa}) {
+    MoRAModel model(load_model(llama));
+    model.add_adapters({.kind = AdapterSpec::Kind::lora, .rank = 2, .init = init}, "all-linear", 1);
+    PeftAdapter adapter;  // as PEFT saves it without conversion: A and B alone, on W − s·B₀·A₀
+    adapter.config.task_type = "CAUSAL_LM";
+    adapter.config.r = 2;
+    adapter.config.lora_alpha = 16;
+    adapter.config.init_lora_weights = init == Init::olora ? "olora" : "pissa";
+    for (const auto& [path, linear] : model.adapted()) {
+      adapter.config.target_modules.push_back(path);
+      PeftModule& module = adapter.modules[path];
+      linear->layer().visit_parameters([&](const std::string& name, Tensor& t) {
+        float* values = t.mutable_data<float>();
+        for (int64_t i = 0; i < t.numel(); ++i) values[i] += 0.01F * float(i % 7);
+        (name == "lora_A" ? module.a : module.b) = t.detach();
+      });
+    }
+    write_peft(directory.path(), adapter);
+    MoRAModel loaded(load_model(llama));
+    load_adapter(directory.path(), loaded);
+    for (const auto& [path, linear] : model.adapted())
+      EXPECT_LT(worst(linear->layer().merged(), loaded.adapted().at(path)->layer().merged()), 1e-4) << path;
+  }
+}
+
 TEST_F(ExportTest, WithoutItsHeadAnEncoderIsPeftsBareModel) {
   const auto bert = test::golden_models / "bert";
   MoRAModel model = test::adapted_model(bert, {.kind = AdapterSpec::Kind::lora, .rank = 2});

@@ -39,10 +39,11 @@ struct MergeTest : ::testing::Test {
 
 TEST_F(MergeTest, EveryFamilyMergesToWhatItsAdapterComputes) {
   for (const auto& entry : fs::directory_iterator(test::golden_models)) {
-    const bool mora = entry.path().filename().string().size() % 2 == 0;
+    using enum AdapterSpec::Kind;
+    const AdapterSpec::Kind kinds[] = {mora, lora, dora, adalora};
+    const AdapterSpec::Kind kind = kinds[entry.path().filename().string().size() % 4];
     const fs::path source = in_dtype(entry.path().filename().string(), DType::f32);
-    const fs::path from =
-        adapter(source, {.kind = mora ? AdapterSpec::Kind::mora : AdapterSpec::Kind::lora, .rank = 4});
+    const fs::path from = adapter(source, {.kind = kind, .rank = 4});
     const MergeResult result = merge_adapter({.model = source, .adapter = from, .out = out});
     EXPECT_LT(result.max_abs_error, 1e-4) << entry.path();
     EXPECT_GT(result.merged, 0) << entry.path();
@@ -57,6 +58,18 @@ TEST_F(MergeTest, EveryFamilyMergesToWhatItsAdapterComputes) {
     fs::remove_all(from);
     fs::remove_all(source);
   }
+}
+
+TEST_F(MergeTest, AModuleTrainedWholeTakesTheModelsPlaceWithItsBias) {
+  const fs::path source = in_dtype("bert", DType::f32);
+  MoRAModel model(load_model(source));
+  model.train_whole({"intermediate.dense"});
+  test::randomize(model);
+  const fs::path from = test::saved(directory / "adapter", model, {});
+  EXPECT_LT(merge_adapter({.model = source, .adapter = from, .out = out}).max_abs_error, 1e-5);
+  const auto& [path, linear] = *model.adapted().begin();
+  EXPECT_TRUE(std::ranges::equal(SafetensorsWeights::open(out)->load(path + ".bias").values<float>(),
+                                 linear->layer().merged_bias().values<float>()));
 }
 
 TEST_F(MergeTest, TheSumIsRoundedOnceToTheFilesDtype) {

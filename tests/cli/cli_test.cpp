@@ -98,6 +98,30 @@ TEST_F(Cli, GenerateAnswersAChat) {
   const std::vector<std::string> drawn{"--temperature", "1.5", "--top-k", "50", "--max-tokens", "5", "--seed", "3"};
   EXPECT_EQ(with(drawn).out, with(drawn).out);
   EXPECT_NE(with(drawn).out, answer.out);
+
+  // Two chats at once: each has the tokens it has alone.
+  const Result both = with({"--chat", "Name a color.", "--max-tokens", "8", "--json", "--quiet"});
+  ASSERT_EQ(both.code, 0) << both.err;
+  const nlohmann::json results = last_line(both.out).at("results");
+  ASSERT_EQ(results.size(), 2U);
+  const nlohmann::json alone = last_line(
+      mora({"generate", "--model", model.string(), "--chat", "Name a color.", "--max-tokens", "8", "--json", "--quiet"})
+          .out);
+  EXPECT_EQ(results[0].at("text"), "The capital of France is Paris.");
+  EXPECT_EQ(results[1].at("ids"), alone.at("ids"));
+  EXPECT_EQ(both.out.substr(0, both.out.find("\n{")),
+            "The capital of France is Paris.\n\n" + alone.at("text").get<std::string>());
+  EXPECT_EQ(last_line(both.out).at("tokens"), results[0].at("ids").size() + results[1].at("ids").size());
+}
+
+TEST_F(Cli, EvalCountsTheTokensOfALanguageModel) {
+  const std::string model = (fs::path(MORA_SOURCE_DIR) / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf").string();
+  std::ofstream(directory_ / "text.txt") << "Rain fell on the roof all night.\n";
+  const Result result =
+      mora({"eval", "--model", model, "--data", (directory_ / "text.txt").string(), "--task", "causal_lm", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_TRUE(last_line(result.out).at("tokens").is_number_integer());
+  EXPECT_EQ(last_line(result.out).at("tokens"), 8);  // the first of eight has nothing before it; the end token is one
 }
 
 struct WrongUse {

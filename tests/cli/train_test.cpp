@@ -48,31 +48,47 @@ struct TrainCommand : ::testing::Test {
   }
 };
 
-TEST_F(TrainCommand, KilledAtAnyMomentItResumesToTheBit) {
-  const std::string settings =
-      "adapter: {kind: mora, rank: 2, operator: sharing}\n"
-      "train: {steps: 24, epochs: null, batch_size: 2, eval_every: null, save_every: 1}\n";
-  ASSERT_EQ(mora({"train", config("whole", settings), "--quiet"}).code, 0);
-  const std::string killed = config("killed", settings);
-  int kills = 0;
-  for (int wait_ms = 400; wait_ms < 4000; wait_ms += 170) {
-    std::vector<std::string> words = {"train", killed, "--quiet"};
-    if (fs::exists(directory / "killed")) words.push_back("--resume");
-    const pid_t child = start(std::move(words));
-    std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
-    kill(child, SIGKILL);
-    const int code = mora::test::exit_code(child);
-    kills += code == -SIGKILL;
-    ASSERT_TRUE(code == -SIGKILL || code == 0) << content(directory / "err.txt");
-    if (code == 0) break;
+// Killed again and again while it trains, a run ends as if nothing had been.
+struct KilledRun : TrainCommand {
+  void expect_resumes_to_the_bit(const std::string& settings) const {
+    ASSERT_EQ(mora({"train", config("whole", settings), "--quiet"}).code, 0) << content(directory / "err.txt");
+    const std::string killed = config("killed", settings);
+    int kills = 0;
+    for (int wait_ms = 400; wait_ms < 4000; wait_ms += 170) {
+      std::vector<std::string> words = {"train", killed, "--quiet"};
+      if (fs::exists(directory / "killed")) words.push_back("--resume");
+      const pid_t child = start(std::move(words));
+      std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
+      kill(child, SIGKILL);
+      const int code = mora::test::exit_code(child);
+      kills += code == -SIGKILL;
+      ASSERT_TRUE(code == -SIGKILL || code == 0) << content(directory / "err.txt");
+      if (code == 0) break;
+    }
+    EXPECT_GT(kills, 0);
+    ASSERT_EQ(mora({"train", killed, "--quiet", "--resume"}).code, 0) << content(directory / "err.txt");
+    EXPECT_EQ(content(directory / "killed/adapter/adapter.safetensors"),
+              content(directory / "whole/adapter/adapter.safetensors"));
+    const auto a = metrics("whole"), b = metrics("killed");
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i]["step"], b[i]["step"]) << i;
+      EXPECT_EQ(a[i].value("loss", 0.0), b[i].value("loss", 0.0)) << "update " << a[i]["step"];
+      EXPECT_EQ(a[i].value("event", nlohmann::json()), b[i].value("event", nlohmann::json())) << a[i]["step"];
+    }
   }
-  EXPECT_GT(kills, 0);
-  ASSERT_EQ(mora({"train", killed, "--quiet", "--resume"}).code, 0) << content(directory / "err.txt");
-  EXPECT_EQ(content(directory / "killed/adapter/adapter.safetensors"),
-            content(directory / "whole/adapter/adapter.safetensors"));
-  const auto a = metrics("whole"), b = metrics("killed");
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i]["loss"], b[i]["loss"]) << "update " << i;
+};
+
+TEST_F(KilledRun, WithAFixedRank) {
+  expect_resumes_to_the_bit(
+      "adapter: {kind: mora, rank: 2, operator: sharing}\n"
+      "train: {steps: 24, epochs: null, batch_size: 2, eval_every: null, save_every: 1}\n");
+}
+
+TEST_F(KilledRun, BetweenRankEvents) {
+  expect_resumes_to_the_bit(
+      "adapter: {kind: adalora, rank: 6, adapt: {budget: 2, start: 1, end: 20, interval: 3, rewarm: 2}}\n"
+      "train: {steps: 24, epochs: null, batch_size: 2, eval_every: null, save_every: 1}\n");
 }
 
 TEST_F(TrainCommand, SigtermCheckpointsAndSaysHowToGoOn) {
@@ -103,6 +119,8 @@ TEST_F(TrainCommand, WhatWasTrainedIsUsedByTheOtherCommands) {
     EXPECT_TRUE(trained.json().contains(key)) << key;
   }
   EXPECT_EQ(trained.json()["valid"]["accuracy"], 1.0);
+  EXPECT_EQ(trained.json()["total_parameters"].get<int64_t>() - trained.json()["trainable_parameters"].get<int64_t>(),
+            22'713'216);  // MiniLM's own
   const std::string adapter = (directory / "run/adapter").string();
 
   const Result evaluated =
@@ -152,7 +170,7 @@ TEST_F(TrainCommand, EachWrongConfigurationIsOneLineThatNamesTheFix) {
       {"adapter: {init_from: " + directory.path().string() + "}\n",
        "no adapter here: neither mora_config.json nor adapter_config.json"},
       {"optimizer: {kind: lars}\n", "optimizer.kind: lars: not supported"},
-      {"train: {precision: bf16}\n", "train.precision: bf16: not supported"},
+      {"train: {precision: f16}\n", "train.precision: f16: not supported"},
   };
   for (const WrongUse& wrong : cases) {
     const Result result = mora({"train", config("wrong", wrong.settings)});

@@ -256,7 +256,7 @@ TEST(HfConfig, MalformedFilesEndInOneLine) {
   dir.write("config.json", "{\"model_type\":\"bert\",\n\"model_type\":\"llama\"}");
   EXPECT_EQ(message(), file + ": line 2: duplicate key \"model_type\"");
   dir.write("config.json", "{\"rope_theta\": NaN}");
-  EXPECT_TRUE(message().starts_with(file + ": line 1: syntax error while parsing value - invalid literal"));
+  EXPECT_TRUE(message().starts_with(file + ": line 1: \"rope_theta\": syntax error while parsing value"));
 }
 
 }  // namespace

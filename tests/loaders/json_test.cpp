@@ -59,6 +59,7 @@ TEST(Json, MalformedTextEndsInOneLineWithItsPlace) {
       {"[1,]", "f.json: line 1: syntax error"},
       {"{'a':1}", "f.json: line 1: syntax error"},
       {"[NaN]", "f.json: line 1: syntax error"},
+      {"{\"a\": {\"b\": 1}, \"theta\": NaN}", "f.json: line 1: \"theta\": syntax error"},
       {"[1e999]", "f.json: line 1: number overflow"},
       {"[\"\xC3\x28\"]", "f.json: line 1: syntax error while parsing value - invalid string: ill-formed UTF-8 byte"},
       {"[\"\\ud800\"]", "f.json: line 1: syntax error while parsing value - invalid string: surrogate U+D800"},

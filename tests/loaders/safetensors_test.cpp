@@ -147,8 +147,8 @@ TEST(Safetensors, NamesOfAnyKindStayInOneLine) {
                 "tensor '" + std::string(80, 'n') + "…': shape (2)" + span});
   std::string shape = "[1";
   for (int i = 1; i < 100'000; ++i) shape += ",1";
-  expect_error({file_of(one("\"U8\"", shape + "]", "[0,2]"), 2),
-                "tensor 't': shape of 100000 dimensions of U8 needs 1 bytes, data_offsets span 2"});
+  expect_error(
+      {file_of(one("\"U8\"", shape + "]", "[0,2]"), 2), "tensor 't': shape: 100000 dimensions, at most 64 are read"});
 }
 
 TEST(Safetensors, WhatTheFormatAllowsIsRead) {

@@ -7,6 +7,7 @@
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/shape.h"
 #include "loaders/model_files.h"
+#include "loaders/temporary_directory.h"
 #include "models/packed.h"
 #include "mora/models/kv_cache.h"
 #include "mora/models/registry.h"
@@ -127,6 +128,19 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Decoder,
                          ::testing::Values("gpt2", "llama", "llama_gqa_tied", "llama_linear", "llama_llama3",
                                            "llama_yarn", "mistral", "qwen2", "qwen3"),
                          name_of_golden);
+
+TEST(Families, AConfigurationOfFewerBlocksThanTheFileIsRefused) {
+  test::TemporaryDirectory copy;
+  std::filesystem::copy(goldens / "gpt2", copy.path());
+  std::string config = test::read_bytes(copy / "config.json");
+  const std::string key = "\"n_layer\": 2";
+  ASSERT_NE(config.find(key), std::string::npos);
+  copy.write("config.json", config.replace(config.find(key), key.size(), "\"n_layer\": 1"));
+  const std::string error = test::error_of<IoError>([&] { load_model(copy.path()); });
+  EXPECT_NE(error.find("config.json: num_hidden_layers: 1, but model.safetensors has the tensor 'transformer.h.1."),
+            std::string::npos)
+      << error;
+}
 
 TEST(Families, LearnedPositionsEndAndRotaryOnesDoNot) {
   EXPECT_EQ(load_model(goldens / "gpt2")->longest_sequence(), 64);

@@ -301,7 +301,7 @@ INSTANTIATE_TEST_SUITE_P(
               "c.yaml:5: adapter.kind: none has no experts, act or adapt"},
         Wrong{"adapter: {adapt: {budget: 4, start: 0.5, end: 0.2}}",
               "c.yaml:5: adapter.adapt.end: ends before it starts"},
-        Wrong{"adapter: {adapt: {budget: 4, min_rank: 3, max_rank: 2}}",
+        Wrong{"adapter: {adapt: {budget: 2, min_rank: 3, max_rank: 2}}",
               "c.yaml:5: adapter.adapt.max_rank: below min_rank 3"},
         Wrong{"schedule: {min_lr: 1}", "c.yaml:5: schedule.min_lr: 1 is above optimizer.lr 0.001"},
         Wrong{"train: {early_stop: {metric: accuracy}}",

@@ -1,42 +1,16 @@
 // The trainer on real data: losses against PEFT, resume to the bit, adapters through their files.
-#include "mora/training/trainer.h"
-
-#include <gtest/gtest.h>
-
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "goldens/formula.h"
-#include "loaders/json.h"
-#include "loaders/temporary_directory.h"
-#include "mora/adapter_directory.h"
-#include "mora/models/registry.h"
+#include "mora/training/update_plan.h"
+#include "training/trainer_fixture.h"
 
 namespace mora {
 namespace {
 
 namespace fs = std::filesystem;
-const fs::path source = MORA_SOURCE_DIR;
-const std::string minilm = (source / ".cache/models/minilm").string();
-const std::string reviews = (source / ".cache/data/reviews.train.tsv").string();
+using test::minilm;
 
-struct TrainerTest : ::testing::Test {
-  static void SetUpTestSuite() { ASSERT_TRUE(fs::exists(minilm) && fs::exists(reviews)) << "run tools/fetch.sh first"; }
-  test::TemporaryDirectory directory;
-
-  std::vector<nlohmann::json> metrics(const std::string& run) const {
-    std::ifstream lines(directory / run / "metrics.jsonl");
-    std::vector<nlohmann::json> result;
-    for (std::string line; std::getline(lines, line);) result.push_back(nlohmann::json::parse(line));
-    return result;
-  }
-
-  Config config(const std::string& run, const std::string& more) const {
-    return parse_config("model: " + minilm + "\ndata: {train: " + reviews +
-                            ", shuffle: false, label: label}\nout: " + (directory / run).string() + "\n" + more,
-                        "test.yaml");
-  }
-
+struct TrainerTest : test::TrainerFixture {
   // An adapter with the goldens' initial values (goldens/formula.h), as a directory to start from.
   std::string initial_adapter(const Targets& targets, Pooling pooling, int64_t outputs,
                               const std::vector<std::string>& labels) const {
@@ -49,18 +23,15 @@ struct TrainerTest : ::testing::Test {
       const bool a = name.ends_with("lora_A"), head = name == "classifier.weight";
       const double bound = a ? 1 / std::sqrt(double(value.dim(1))) : head ? 0.03 : 0;
       const std::string key = "base_model.model." + name + (head ? "" : ".weight");
-      float* values = value.mutable_data<float>();
-      for (int64_t i = 0; i < value.numel(); ++i) values[i] = float(goldens::formula_value(key, uint64_t(i), bound));
+      test::set_by_formula(value, key, bound);
     });
-    const fs::path path = directory / "initial";
-    fs::create_directory(path);
-    save_adapter(path, model,
-                 {.base_model = minilm, .task = "", .pooling = std::string(name_of(pooling)), .labels = labels});
-    return path.string();
+    return test::saved(directory / "initial", model,
+                       {.base_model = minilm, .task = "", .pooling = std::string(name_of(pooling)), .labels = labels})
+        .string();
   }
 
   void expect_losses_of_peft(const std::string& name, const Config& c) {
-    const nlohmann::json golden = read_json(source / "tests/goldens/peft_minilm.json")[name];
+    const nlohmann::json golden = read_json(test::source / "tests/goldens/peft_minilm.json")[name];
     train(c, {.quiet = true});
     const auto lines = metrics("run");
     ASSERT_EQ(lines.size(), golden["losses"].size());
@@ -117,8 +88,6 @@ TEST_F(TrainerTest, Bf16FollowsF32) {  // means over ten updates, within 2 %
   EXPECT_LT(expected.back(), 0.65);  // it did learn
 }
 
-std::string adapter_bytes(const fs::path& run) { return test::read_bytes(run / "adapter" / "adapter.safetensors"); }
-
 TEST_F(TrainerTest, AResumedRunIsTheUninterruptedRunToTheBit) {
   const std::string settings =
       "adapter: {kind: mora, rank: 4, operator: rotation, dropout: 0.1}\n"
@@ -151,7 +120,7 @@ TEST_F(TrainerTest, ADamagedCheckpointGivesWayToTheOneBefore) {
   Config c = config("run", settings);
   train(c, {.quiet = true});
   const std::string expected = adapter_bytes(directory / "run");
-  const fs::path newest = directory / "run" / "checkpoints" / "step-000004" / "parameters.safetensors";
+  const fs::path newest = directory / "run" / "checkpoints" / "step-000004" / "adapter.safetensors";
   std::string bytes = test::read_bytes(newest);
   bytes[bytes.size() / 2] = char(bytes[bytes.size() / 2] ^ 1);
   std::ofstream(newest, std::ios::binary) << bytes;
@@ -168,17 +137,15 @@ TEST_F(TrainerTest, AnotherConfigurationCannotResume) {
 }
 
 TEST_F(TrainerTest, AnAdapterSurvivesBothFormats) {
-  for (const char* kind : {"lora", "mora"}) {
+  for (const char* kind : {"lora", "mora", "dora", "adalora"}) {
     MoRAModel model(load_model(minilm));
     AdapterSpec spec;
     spec.kind = parse_adapter_kind(kind);
     spec.op = kernels::OperatorKind::group_sharing;
+    model.train_whole({"pooler.dense"});
     model.add_adapters(spec, std::vector<std::string>{"query", "output.dense"}, 0);
     model.set_head(Pooling::pooler, Classifier::fresh(2, 384, 3));
-    model.visit_parameters([](const std::string& name, Tensor& value) {
-      float* values = value.mutable_data<float>();
-      for (int64_t i = 0; i < value.numel(); ++i) values[i] = float(goldens::formula_value(name, uint64_t(i), 0.05));
-    });
+    model.visit_parameters([](const std::string& name, Tensor& value) { test::set_by_formula(value, name, 0.05); });
     const PackedBatch batch{.ids = {101, 2023, 2003, 102},
                             .positions = {0, 1, 2, 3},
                             .type_ids = {},
@@ -214,10 +181,44 @@ TEST_F(TrainerTest, WhatPeftCannotHoldIsRefusedWithTheReason) {
             std::string::npos);
 }
 
+TEST_F(TrainerTest, PatternsAndModulesTrainedWholeGoWhereTheyMatch) {
+  Config c = config("run",
+                    "adapter: {kind: lora, rank: 4, alpha: 8, rank_pattern: {query: 2}, alpha_pattern: "
+                    "{'layer.[01].*query': 1}, modules_to_save: [classifier, layer.3.output.dense]}\n"
+                    "train: {steps: 1, epochs: null, batch_size: 2, eval_every: null, save_every: null}\n");
+  train(c, {.quiet = true});
+  MoRAModel model(load_model(minilm));
+  load_adapter(directory / "run/adapter", model);
+  for (const auto& [path, linear] : model.adapted()) {
+    const bool query = path.ends_with("query"),
+               early = path.find("layer.0.") < path.size() || path.find("layer.1.") < path.size();
+    const bool whole = path.ends_with("layer.3.output.dense");
+    const AdapterSpec& spec = linear->layer().spec();
+    EXPECT_EQ(spec.kind, whole ? AdapterSpec::Kind::whole : AdapterSpec::Kind::lora) << path;
+    if (whole) continue;
+    EXPECT_EQ(linear->layer().rank(), query ? 2 : 4) << path;
+    EXPECT_EQ(spec.alpha, query && early ? 1 : 8) << path;
+  }
+  EXPECT_EQ(test::error_of<ConfigError>([&] {
+              model.remove_adapters(), model.add_adapters({}, "all-linear", 0, {{{"qeury", 2}}, {}});
+            }),
+            "adapter.rank_pattern: 'qeury' matches no adapted module");
+}
+
 TEST_F(TrainerTest, ATargetThatMatchesNothingNamesTheNearest) {
   MoRAModel model(load_model(minilm));
   EXPECT_EQ(test::error_of<ConfigError>([&] { model.add_adapters({}, std::vector<std::string>{"qeury"}, 0); }),
             "adapter.targets: 'qeury' matches no linear of this bert model; did you mean 'query'?");
+}
+
+TEST_F(TrainerTest, EpochsOfTokenBatchesAreWhole) {
+  std::vector<int32_t> lengths;
+  for (int i = 0; i < 300; ++i) lengths.push_back(1 + i * 37 % 61);
+  const Config c = config("none", "train: {epochs: 2.5, batch_tokens: 200, accumulate: 2}\n");
+  std::vector<double> updates;
+  for (uint64_t epoch = 0; epoch < 3; ++epoch)
+    updates.push_back(double(updates_per_epoch(c.train, epoch_plan(c, lengths, epoch))));
+  EXPECT_EQ(total_updates(c, lengths), int64_t(std::ceil(updates[0] + updates[1] + updates[2] / 2)));
 }
 
 }  // namespace

@@ -1,0 +1,64 @@
+#include "mora/training/rank_plan.h"
+
+#include <algorithm>
+
+#include "mora/adapters/lora.h"
+
+namespace mora {
+namespace {
+
+AllocationOptions allocation_options(const AdapterConfig& adapter, int64_t total, uint64_t seed) {
+  const AdaptConfig& adapt = *adapter.adapt;
+  return {.budget = adapt.budget,
+          .start = adapt.start.of(total),
+          .end = std::min(total, adapt.end.of(total)),
+          .interval = adapt.interval,
+          .limits = {.least = adapt.min_rank, .most = adapt.max_rank},
+          .importance = parse_importance(adapt.importance),
+          .seed = seed};
+}
+
+// An adapter of adapter.init_from may be of another kind than the configuration was checked for.
+void check_layers(const MoRAModel& model, bool restart) {
+  for (const auto& [path, linear] : model.adapted()) {
+    const MoRALayer& layer = linear->layer();
+    const auto* lora = dynamic_cast<const LoRA*>(&layer);
+    require<ConfigError>(!restart || !lora, "adapter.restart: module '{}' has a {} adapter, which does not fold", path,
+                         name_of(layer.spec().kind));
+    require<ConfigError>(restart || !lora || !lora->has_origin(),
+                         "adapter.adapt: module '{}' was initialised from its weight: its rank is fixed", path);
+  }
+}
+
+}  // namespace
+
+RankPlan::RankPlan(const Config& config, int64_t total, MoRAModel& model, MoRAOptimizer& optimizer)
+    : model_(model), optimizer_(optimizer), total_(total) {
+  const AdapterConfig& adapter = config.adapter;
+  if (adapter.adapt || adapter.restart) check_layers(model, adapter.restart.has_value());
+  if (adapter.adapt)
+    allocator_.emplace(model, optimizer, allocation_options(adapter, total, uint64_t(config.train.seed)));
+  if (!adapter.restart) return;
+  restart_ = RestartOptions{.interval = adapter.restart->interval, .operators = {}};
+  for (const std::string& word : adapter.restart->operators) restart_->operators.push_back(parse_operator(word));
+}
+
+std::optional<RankEvent> RankPlan::after_update(int64_t update, std::span<const Tensor> gradients) {
+  if (allocator_) return allocator_->after_update(update, gradients);
+  if (!restart_ || update % restart_->interval != 0 || update >= total_) return {};
+  return restart_all(model_, optimizer_, *restart_, update / restart_->interval - 1);
+}
+
+std::vector<NamedTensor> RankPlan::state() const {
+  return allocator_ ? allocator_->state() : std::vector<NamedTensor>{};
+}
+
+void RankPlan::load_state(std::span<const NamedTensor> saved) {
+  if (allocator_) allocator_->load_state(saved);
+}
+
+int64_t rewarm_updates(const AdapterConfig& config) {
+  return config.adapt ? config.adapt->rewarm : config.restart ? config.restart->rewarm : 0;
+}
+
+}  // namespace mora

@@ -1,0 +1,35 @@
+// The rank events of a run: adapter.adapt, adapter.restart, or none.
+#pragma once
+
+#include "mora/rank/rank_events.h"
+#include "mora/training/config.h"
+
+namespace mora {
+
+class RankPlan {
+ public:
+  // For a run of `total` updates. `model` and `optimizer` outlive it. Throws ConfigError where the adapter that the run
+  // starts from has no ranks to move.
+  RankPlan(const Config& config, int64_t total, MoRAModel& model, MoRAOptimizer& optimizer);
+
+  bool active() const { return allocator_ || restart_; }
+  // What the run starts with.
+  RankEvent start() const { return {"ranks", ranks_of(model_)}; }
+  // After update `update` (from 1), made with these gradients.
+  std::optional<RankEvent> after_update(int64_t update, std::span<const Tensor> gradients);
+
+  std::vector<NamedTensor> state() const;
+  void load_state(std::span<const NamedTensor> saved);
+
+ private:
+  MoRAModel& model_;
+  MoRAOptimizer& optimizer_;
+  int64_t total_;
+  std::optional<RankAllocator> allocator_;
+  std::optional<RestartOptions> restart_;
+};
+
+// Updates of re-warm-up after a rank event.
+int64_t rewarm_updates(const AdapterConfig& config);
+
+}  // namespace mora
