@@ -93,9 +93,6 @@ class CrossChecks {
       require<ConfigError>(!factorized,
                            "{}: '{}' does not go with adapt: what it took from the weight has a fixed rank",
                            at("adapter.init"), adapter.init);
-      const int64_t most = adapt->max_rank.value_or(adapter.rank);
-      require<ConfigError>(adapt->budget <= static_cast<double>(most), "{}: above the largest rank of a layer, {}",
-                           at("adapter.adapt.budget"), most);
       const bool same_unit = (adapt->start.value < 1) == (adapt->end.value < 1);
       require<ConfigError>(!same_unit || adapt->start.value <= adapt->end.value, "{}: ends before it starts",
                            at("adapter.adapt.end"));
@@ -103,6 +100,9 @@ class CrossChecks {
                            at("adapter.adapt.max_rank"), adapt->min_rank);
       require<ConfigError>(adapt->budget >= static_cast<double>(adapt->min_rank), "{}: below min_rank {}",
                            at("adapter.adapt.budget"), adapt->min_rank);
+      const int64_t most = adapt->max_rank.value_or(adapter.rank);
+      require<ConfigError>(adapt->budget <= static_cast<double>(most), "{}: above the largest rank of a layer, {}",
+                           at("adapter.adapt.budget"), most);
     }
   }
 

@@ -32,6 +32,10 @@ FrozenWeightPtr frozen(int64_t in, int64_t out) {
   return std::make_shared<const kernels::FrozenWeight>(normal({out, in}, 11), normal({out}, 12));
 }
 
+LinearSlot linear_of(const FrozenWeightPtr& w) {
+  return std::make_unique<FrozenLinear>(WeightInFile{w->weight().meta(), [w] { return w->weight(); }}, w->bias());
+}
+
 struct Size {
   int64_t in, out, side;
 };
@@ -127,7 +131,7 @@ TEST(MoRALayer, EveryKindAndInitStartsAtTheFunctionOfTheModel) {
                                    {Kind::adalora, Init::kaiming},
                                    {Kind::whole, Init::kaiming}}) {
     AdapterSpec spec{.kind = kind, .rank = 4, .init = init};
-    MoRALinear adapted(std::make_unique<FrozenLinear>(w->weight(), w->bias()), make_layer(spec, w, 0, 1));
+    MoRALinear adapted(linear_of(w), make_layer(spec, w, 0, 1));
     Context context;
     context.training = true;
     const Tensor y = adapted.forward(x, context);
@@ -154,7 +158,7 @@ TEST(MoRALayer, TheAdaptedLinearIsTheMergedWeightForTheWholeFamily) {
                                    {Kind::adalora, Init::kaiming},
                                    {Kind::whole, Init::kaiming}}) {
     AdapterSpec spec{.kind = kind, .rank = 4, .alpha = 3, .init = init};
-    MoRALinear adapted(std::make_unique<FrozenLinear>(w->weight(), w->bias()), make_layer(spec, w, 0, 1));
+    MoRALinear adapted(linear_of(w), make_layer(spec, w, 0, 1));
     randomize(adapted.layer());
     const Tensor bias = adapted.layer().merged_bias();
     const NoGrad no_grad;
