@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "engine/error.h"
 #include "loaders/durable_file.h"
+#include "loaders/json.h"
+#include "loaders/module_pattern.h"
 #include "loaders/peft_config.h"
 #include "loaders/quote.h"
 #include "loaders/safetensors.h"
@@ -18,6 +22,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
+constexpr const char* kLabels = "id2label";
 
 struct Suffix {
   std::string_view text;
@@ -72,6 +77,8 @@ class Reader {
   PeftAdapter read() {
     for (const TensorInfo& info : weights_.tensors()) place(info);
     for (const auto& [path, module] : adapter_.modules) check(path, module);
+    check_targets();
+    adapter_.labels = read_labels();
     require<IoError>(!adapter_.modules.empty(), "{}: has no adapter tensor (lora_A, lora_B)", file());
     return std::move(adapter_);
   }
@@ -131,6 +138,32 @@ class Reader {
     check_extra(where, module.e, "lora_E", "ADALORA", adalora, {rank, 1});
   }
 
+  void check_targets() const {
+    const PeftConfig& config = adapter_.config;
+    std::optional<ModulePattern> pattern;
+    if (!config.target_expression.empty() && config.target_expression != "all-linear")
+      pattern.emplace(config.target_expression, config_file_.string() + ": target_modules");
+    for (const auto& [path, module] : adapter_.modules) {
+      const auto names = [&](const std::string& target) {
+        return fmt::format(".{}", path).ends_with(fmt::format(".{}", target));
+      };
+      const bool named = pattern                          ? pattern->matches(path)
+                         : !config.target_modules.empty() ? std::ranges::any_of(config.target_modules, names)
+                                                          : true;
+      require<IoError>(named, "{}: module {}: target_modules of {} does not name it", file(), quote(path), kConfigFile);
+    }
+  }
+
+  std::vector<std::string> read_labels() const {
+    const auto found = weights_.metadata().find(kLabels);
+    if (found == weights_.metadata().end()) return {};
+    const std::string place = fmt::format("{}: __metadata__: {}", file(), kLabels);
+    const nlohmann::json list = parse_json(found->second, place);
+    const bool strings = list.is_array() && std::ranges::all_of(list, [](const auto& x) { return x.is_string(); });
+    require<IoError>(strings, "{}: expected an array of strings", place);
+    return list.get<std::vector<std::string>>();
+  }
+
   static void check_extra(const std::string& where, const Tensor& tensor, const char* name, const char* setting,
                           bool wanted, const Shape& shape) {
     require<IoError>(tensor.defined() || !wanted, "{}: {} is missing, {} asks for it", where, name, setting);
@@ -157,9 +190,11 @@ void write_peft(const fs::path& directory, const PeftAdapter& adapter) {
         tensors.emplace(fmt::format("{}{}{}", kPrefix, path, suffix_of(member, module.embedding, adalora)),
                         module.*member);
   for (const auto& [name, tensor] : adapter.saved) tensors.emplace(fmt::format("{}{}", kPrefix, name), tensor);
-  write_safetensors(directory / kWeightsFile, tensors);
+  StringMap metadata{{"format", "pt"}};
+  if (!adapter.labels.empty()) metadata.emplace(kLabels, nlohmann::json(adapter.labels).dump());
+  write_safetensors(directory / kWeightsFile, tensors, metadata);
   write_durable(directory / kConfigFile, peft_config_text(adapter));
-  write_durable(directory / "README.md", peft_card_text(adapter.config));
+  write_durable(directory / "README.md", peft_card_text(adapter));
 }
 
 }  // namespace mora

@@ -58,11 +58,14 @@ struct PeftAdapter {
   PeftConfig config;
   std::map<std::string, PeftModule> modules;  // by module path
   std::map<std::string, Tensor> saved;        // of modules_to_save, by Hugging Face name: "classifier.weight"
+  std::vector<std::string> labels;  // by class id; empty: unknown. PEFT's configuration has no place for them:
+                                    // they stand in the weights' metadata ("id2label") and in the card
 };
 
 // Throws IoError (a pattern that does not compile: ConfigError) for everything that can be known without the model:
 // config without weights and the reverse, rank 0, alpha 0, an A without its B, swapped, of another rank than
-// configured, missing or unexpected tensors, values that are not finite, settings MoRA does not compute.
+// configured, missing or unexpected tensors, those of a module that target_modules does not name, values that are not
+// finite, settings MoRA does not compute.
 PeftAdapter read_peft(const std::filesystem::path& directory);
 
 // Writes the three files into an existing directory. `base_model` of the card is the config's.

@@ -181,7 +181,8 @@ std::string peft_config_text(const PeftAdapter& adapter) {
   return document.dump(2) + "\n";
 }
 
-std::string peft_card_text(const PeftConfig& config) {
+std::string peft_card_text(const PeftAdapter& adapter) {
+  const PeftConfig& config = adapter.config;
   const std::string base = json(config.base_model).dump();  // JSON's quoting is YAML's
   std::string card = "---\nlibrary_name: peft\nbase_model: " + base + "\n";
   if (const auto pipeline = pipeline_of(config.task_type); !pipeline.empty())
@@ -194,6 +195,11 @@ std::string peft_card_text(const PeftConfig& config) {
   card += fmt::format("Trained with MoRA for {}. Load it with PEFT over that base model:\n\n", base);
   card +=
       "```python\nfrom peft import PeftModel\nmodel = PeftModel.from_pretrained(base_model, \"this directory\")\n```\n";
+  if (!adapter.labels.empty()) {
+    card += "\nIts classes, to give to the base model with `num_labels` and `id2label`:\n\n";
+    for (size_t i = 0; i < adapter.labels.size(); ++i)
+      card += fmt::format("- {}: {}\n", i, json(adapter.labels[i]).dump());
+  }
   return card;
 }
 

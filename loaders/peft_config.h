@@ -14,6 +14,6 @@ PeftConfig read_peft_config(const std::filesystem::path& file);
 std::string peft_config_text(const PeftAdapter& adapter);
 
 // README.md: the front matter the Hub indexes, and a paragraph.
-std::string peft_card_text(const PeftConfig& config);
+std::string peft_card_text(const PeftAdapter& adapter);
 
 }  // namespace mora

@@ -9,6 +9,7 @@
 #include "loaders/durable_file.h"
 #include "loaders/json.h"
 #include "loaders/json_fields.h"
+#include "loaders/quote.h"
 #include "loaders/safetensors.h"
 #include "mora/adapters/adalora.h"
 #include "mora/adapters/dora.h"
@@ -93,7 +94,8 @@ std::vector<MoRA::Folded> history_from_json(const JsonFields& fields, const Modu
   for (size_t i = 0; list && i < list->size(); ++i) {
     const JsonFields entry((*list)[i], fmt::format("{}[{}]", fields.place("history"), i));
     const int64_t side = entry.integer("side", 1, largest_side);
-    const kernels::MoraOperator op{parse_operator(entry.string("operator")), w.in(), w.out(), side};
+    const kernels::MoraOperator op{parse_operator(entry.string("operator"), entry.place("operator")), w.in(), w.out(),
+                                   side};
     op.check();
     history.push_back({op, read(fmt::format("history.{}.M", i), {side, side}).detach()});
   }
@@ -103,7 +105,7 @@ std::vector<MoRA::Folded> history_from_json(const JsonFields& fields, const Modu
 std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const ModuleFile& read, const FrozenWeightPtr& w,
                                            uint64_t index) {
   AdapterSpec spec;
-  spec.kind = parse_adapter_kind(fields.string("kind"));
+  spec.kind = parse_adapter_kind(fields.string("kind"), fields.place("kind"));
   if (spec.kind == AdapterSpec::Kind::whole) {
     return std::make_unique<WholeLinear>(w, read("weight", w->meta().shape),
                                          w->bias().defined() ? read("bias", {w->out()}) : Tensor());
@@ -111,7 +113,7 @@ std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const Modul
   spec.dropout = fields.number("dropout", 0, 0.999999);
   if (spec.kind != AdapterSpec::Kind::mora) return lora_from_json(spec, fields, read, w, index);
   spec.rank = fields.integer("rank", 1, largest_side);
-  spec.op = parse_operator(fields.string("operator"));
+  spec.op = parse_operator(fields.string("operator"), fields.place("operator"));
   const int64_t side = fields.integer("side", 1, largest_side);
   auto layer = std::make_unique<MoRA>(spec, w->in(), w->out(), side, index);
   const Tensor matrix = read("M", {side, side});
@@ -134,8 +136,15 @@ void load_classifier(MoRAModel& model, const AdapterInfo& info, const Safetensor
 }
 
 AdapterInfo native_info(const JsonFields& fields) {
-  return {fields.string("base_model", ""), fields.string("task", ""), fields.string("pooling", ""),
-          fields.strings("labels")};
+  AdapterInfo info{fields.string("base_model", ""), fields.string("task", ""), fields.string("pooling", ""),
+                   fields.strings("labels")};
+  const std::string& pooling = info.pooling;
+  require<IoError>(pooling.empty() || pooling == "pooler" || pooling == "cls" || pooling == "mean",
+                   "{}: {}: expected pooler, cls or mean", fields.place("pooling"), quote(pooling));
+  std::set<std::string> names;
+  for (const std::string& label : info.labels)
+    require<IoError>(names.insert(label).second, "{}: two classes are called {}", fields.place("labels"), quote(label));
+  return info;
 }
 
 bool is_native(const std::filesystem::path& directory) {

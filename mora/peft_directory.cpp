@@ -17,11 +17,12 @@ using Kind = AdapterSpec::Kind;
 
 // --- reading --------------------------------------------------------------------------------------------------------
 
-AdapterInfo info_of(const PeftConfig& config) {
+AdapterInfo info_of(const PeftAdapter& adapter) {
+  const PeftConfig& config = adapter.config;
   const std::string task = config.task_type == "SEQ_CLS"     ? "classification"
                            : config.task_type == "CAUSAL_LM" ? "causal_lm"
                                                              : "";
-  return {config.base_model, task, "", {}};
+  return {config.base_model, task, "", adapter.labels};
 }
 
 Tensor f32(const Tensor& t) { return contiguous(cast(t, DType::f32)); }
@@ -63,6 +64,8 @@ void load_saved(const PeftAdapter& adapter, const std::filesystem::path& directo
     if (weight == adapter.saved.end()) continue;
     if (module == "classifier" && has_bias) {
       const Shape expected{weight->second.dim(0), model.base().config().hidden_size};
+      require<ConfigError>(info.labels.empty() || int64_t(info.labels.size()) == expected[0],
+                           "{}: {} labels for a classifier of {}", directory.string(), info.labels.size(), expected[0]);
       require<ConfigError>(weight->second.shape() == expected, "{}: classifier.weight {}: the model needs {}", where,
                            weight->second.shape(), expected);
       info.pooling = "pooler";
@@ -112,6 +115,7 @@ class Writer {
  public:
   Writer(MoRAModel& model, const AdapterInfo& info, bool with_head)
       : model_(model), head_(with_head && model.classifier()), adalora_(fits_adalora(model)) {
+    if (head_) adapter_.labels = info.labels;
     PeftConfig& config = adapter_.config;
     config.kind = adalora_ ? PeftConfig::Kind::adalora : PeftConfig::Kind::lora;
     config.task_type = info.task == "causal_lm" ? "CAUSAL_LM" : head_ ? "SEQ_CLS" : "FEATURE_EXTRACTION";
@@ -194,12 +198,12 @@ class Writer {
 
 }  // namespace
 
-AdapterInfo read_peft_info(const std::filesystem::path& directory) { return info_of(read_peft(directory).config); }
+AdapterInfo read_peft_info(const std::filesystem::path& directory) { return info_of(read_peft(directory)); }
 
 AdapterInfo load_peft(const std::filesystem::path& directory, MoRAModel& model) {
   const PeftAdapter adapter = read_peft(directory);
   const std::string where = (directory / "adapter_config.json").string();
-  AdapterInfo info = info_of(adapter.config);
+  AdapterInfo info = info_of(adapter);
   for (const auto& [module, tensors] : adapter.modules) {
     const auto place = model.find(module);
     require<ConfigError>(place && !tensors.embedding,

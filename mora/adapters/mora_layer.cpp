@@ -32,14 +32,14 @@ E parse(std::string_view word, const std::array<std::string_view, N>& names, std
 
 std::string_view name_of(AdapterSpec::Kind kind) { return kind_names[size_t(kind)]; }
 std::string_view name_of(kernels::OperatorKind op) { return operator_names[size_t(op)]; }
-AdapterSpec::Kind parse_adapter_kind(std::string_view word) {
-  return parse<AdapterSpec::Kind>(word, kind_names, "adapter.kind");
+AdapterSpec::Kind parse_adapter_kind(std::string_view word, std::string_view place) {
+  return parse<AdapterSpec::Kind>(word, kind_names, place);
 }
 AdapterSpec::Init parse_init(std::string_view word) {
   return parse<AdapterSpec::Init>(word, init_names, "adapter.init");
 }
-kernels::OperatorKind parse_operator(std::string_view word) {
-  return parse<kernels::OperatorKind>(word, operator_names, "adapter.operator");
+kernels::OperatorKind parse_operator(std::string_view word, std::string_view place) {
+  return parse<kernels::OperatorKind>(word, operator_names, place);
 }
 
 Tensor MoRALayer::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {

@@ -31,10 +31,10 @@ struct AdapterSpec {
 
 std::string_view name_of(AdapterSpec::Kind kind);
 std::string_view name_of(kernels::OperatorKind op);
-// Throws ConfigError that lists the known ones.
-AdapterSpec::Kind parse_adapter_kind(std::string_view word);
+// Throw ConfigError that opens with `place` and lists the known ones.
+AdapterSpec::Kind parse_adapter_kind(std::string_view word, std::string_view place = "adapter.kind");
 AdapterSpec::Init parse_init(std::string_view word);  // as the configuration: "default" is kaiming
-kernels::OperatorKind parse_operator(std::string_view word);
+kernels::OperatorKind parse_operator(std::string_view word, std::string_view place = "adapter.operator");
 
 // ΔW = scaling·B·A
 struct LowRank {

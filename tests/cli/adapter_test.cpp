@@ -61,7 +61,7 @@ struct AdapterCommands : ::testing::Test {
     ASSERT_EQ(a.size(), 199U);
     ASSERT_EQ(b.size(), a.size());
     for (size_t i = 0; i < a.size(); ++i)
-      EXPECT_NEAR(a[i]["scores"].back().get<double>(), b[i]["scores"].back().get<double>(), 1e-5) << i;  // "positive"
+      EXPECT_NEAR(a[i]["scores"].at("positive"), b[i]["scores"].at("positive"), 1e-5) << i;
   }
 
   mora::test::TemporaryDirectory directory;
@@ -96,6 +96,32 @@ TEST_F(AdapterCommands, AnExportedAdapterIsTheAdapter) {
   const Result gguf = mora({"export", "--adapter", at("run/adapter"), "--to", "gguf", "--out", at("x.gguf")});
   EXPECT_EQ(gguf.code, 1);
   EXPECT_NE(gguf.err.find("GGUF cannot hold its trained head"), std::string::npos) << gguf.err;
+}
+
+TEST_F(AdapterCommands, ADamagedAdapterIsNamedWithItsFile) {
+  train("{kind: mora, rank: 4, operator: group}");
+  const std::string good = content(directory / "run/adapter/mora_config.json");
+  const struct {
+    const char *from, *to, *error;
+  } cases[] = {
+      {"\"format\": 1", "\"format\": 2", "format 2: written by a newer mora; this one reads up to 1"},
+      {"\"operator\": \"group\"", "\"operator\": \"grup\"", "operator: 'grup': expected one of truncation, "},
+      {"\"kind\": \"mora\"", "\"kind\": \"morra\"", "kind: 'morra': expected one of mora, "},
+      {"\"pooling\": \"pooler\"", "\"pooling\": \"pool\"", "pooling: 'pool': expected pooler, cls or mean"},
+      {"\"negative\"", "\"positive\"", "labels: two classes are called 'positive'"},
+  };
+  for (const auto& c : cases) {
+    std::string bad = good;
+    const size_t begin = bad.find(c.from);
+    ASSERT_NE(begin, std::string::npos) << c.from;
+    directory.write("run/adapter/mora_config.json", bad.replace(begin, std::string(c.from).size(), c.to));
+    const Result result = mora({"predict", "--model", minilm, "--adapter", at("run/adapter"), "--data",
+                                at("reviews.tsv"), "--out", at("predictions.jsonl")});
+    EXPECT_EQ(result.code, 1);
+    EXPECT_TRUE(result.err.starts_with("error: " + at("run/adapter/mora_config.json") + ": ")) << result.err;
+    EXPECT_NE(result.err.find(c.error), std::string::npos) << result.err;
+    EXPECT_EQ(result.err.find('\n'), result.err.size() - 1);
+  }
 }
 
 TEST_F(AdapterCommands, PreviewShowsWhichTokensAreTrained) {

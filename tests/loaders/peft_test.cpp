@@ -113,6 +113,7 @@ TEST(Peft, RoundTripsEverySetting) {
   adapter.config.alpha_pattern = {{"up", 1.25}};
   adapter.config.init_lora_weights = "pissa";
   adapter.config.lora_dropout = 0.25;
+  adapter.labels = {"bad", "good"};
   write_peft(dir.path(), adapter);
   const PeftAdapter read = read_peft(dir.path());
   EXPECT_EQ(read.config.lora_alpha, 3.5);
@@ -121,6 +122,7 @@ TEST(Peft, RoundTripsEverySetting) {
   EXPECT_EQ(read.config.alpha_pattern, adapter.config.alpha_pattern);
   EXPECT_EQ(read.config.init_lora_weights, "pissa");
   EXPECT_EQ(read.config.lora_dropout, 0.25);
+  EXPECT_EQ(read.labels, adapter.labels);
   EXPECT_DOUBLE_EQ(read.config.scaling_of("model.up"), 1.25 / std::sqrt(2.0));
   EXPECT_TRUE(read.modules.at("model.embed").embedding);
   EXPECT_NE(read_bytes(dir / "adapter_model.safetensors").find("model.embed.lora_embedding_A\""), std::string::npos);
@@ -130,6 +132,7 @@ TEST(Peft, RoundTripsEverySetting) {
                        "pipeline_tag: text-generation\ntags:\n- \"base_model:adapter:models/\\\"odd\\\" name\"\n"
                        "- lora\n- rslora\n---\n"))
       << card;
+  EXPECT_TRUE(card.ends_with("\n- 0: \"bad\"\n- 1: \"good\"\n")) << card;
 }
 
 TEST(Peft, PatternsMatchFromADotOn) {
@@ -240,8 +243,11 @@ TEST_F(Malformed, TensorsEndInOneLine) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()})
     EXPECT_EQ(spoiled(a, Tensor::from<float>({0, 0, 0, 0, 0, bad}, {2, 3})),
               "adapter_model.safetensors: tensor '" + a + "': has values that are not finite (NaN or infinity)");
-  config["use_dora"] = true;
   tensors = good;
+  for (const json& target : {json({"other"}), json("other.*")})
+    EXPECT_EQ(message_with("target_modules", target),
+              module + "target_modules of adapter_config.json does not name it");
+  config["use_dora"] = true;
   EXPECT_EQ(message(), module + "lora_magnitude_vector is missing, use_dora asks for it");
   EXPECT_EQ(spoiled("base_model.model.m.lora_magnitude_vector", Tensor::zeros({1, 4})),
             module + "lora_magnitude_vector has shape (1, 4), expected (4)");
