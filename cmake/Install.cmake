@@ -4,6 +4,7 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS mora RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 get_property(mora_libraries GLOBAL PROPERTY MORA_LIBRARIES)
+list(REMOVE_ITEM mora_libraries mora_bench)  # the program's own
 install(TARGETS ${mora_libraries} EXPORT mora ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY engine kernels autograd optim loaders mora DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mora FILES_MATCHING PATTERN "*.h" PATTERN "cpu"
         EXCLUDE)

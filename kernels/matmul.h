@@ -25,6 +25,7 @@ void set_bf16_products(Bf16Products choice);
 
 // A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:
 //   forward   y = x·Wᵀ + b      backward   gx = gy·W
+// A few rows of x (decoding) are multiplied by W as it lies, read in its own dtype where that is no wider than x's.
 // Each packed form is made once and kept. One thread at a time.
 class FrozenWeight {
  public:

@@ -42,6 +42,7 @@ void add_plan(CLI::App& program, Session& session);
 void add_tokenize(CLI::App& program, Session& session);
 void add_inspect(CLI::App& program, Session& session);
 void add_doctor(CLI::App& program, Session& session);
+void add_bench(CLI::App& program, Session& session);
 void add_config_reference(CLI::App& program, Session& session);
 
 }  // namespace mora

@@ -10,7 +10,7 @@ mora=build/release/mora
 valid=.cache/data/reviews.valid.tsv
 
 tools/install_dependencies.sh build fetch
-cmake --preset release -DMORA_BENCH=OFF >/dev/null
+cmake --preset release >/dev/null
 cmake --build build/release --target mora
 tools/fetch.sh minilm reviews
 

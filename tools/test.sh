@@ -67,19 +67,19 @@ stage_lint() {  # suppressed: what this cppcheck misreads in sound code ([[noret
 }
 
 stage_asan() {
-  build asan -DMORA_BENCH=OFF &&
+  build asan &&
     ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:handle_sigbus=0 UBSAN_OPTIONS=print_stacktrace=1 suite asan
 }
 
 stage_tsan() {  # the loaders' threads are std::thread; TSan does not know OpenMP's
-  build tsan -DMORA_BENCH=OFF -- test_loaders &&
+  build tsan -- test_loaders &&
     check env TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/tests/test_loaders --gtest_brief=1
 }
 
 stage_fuzz() {  # every parser, MORA_FUZZ_SECONDS each; what is found stays in build/fuzz/tests/fuzz/found
   local targets
   mapfile -t targets < <(cd tests/fuzz && ls *_fuzz.cpp | sed -E 's/(.*)_fuzz.cpp/fuzz_\1/')
-  build fuzz -DMORA_BENCH=OFF "-DMORA_FUZZ_SECONDS=${MORA_FUZZ_SECONDS:-10}" -- "${targets[@]}" && suite fuzz -L fuzz
+  build fuzz "-DMORA_FUZZ_SECONDS=${MORA_FUZZ_SECONDS:-10}" -- "${targets[@]}" && suite fuzz -L fuzz
 }
 
 if [ "${1:-}" = --stage ]; then  # one stage, called below

@@ -6,6 +6,7 @@
 
 #include <limits>
 
+#include "kernels/cpu/attention_decode.h"
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/scratch.h"
 
@@ -215,6 +216,7 @@ HWY_EXPORT(run_attention);
 void attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets, const Tensor& kv_offsets,
                Tensor& y, Tensor& lse, const AttentionShape& shape) {
   const AttentionPlan plan = plan_attention(q, k, v, q_offsets, kv_offsets, y, lse, shape);
+  if (is_decode(plan) && q.dtype() != DType::f64) return attention_decode(plan, q, k, v, y, lse);
   HWY_DYNAMIC_DISPATCH(run_attention)(plan, q, k, v, y, lse);
 }
 

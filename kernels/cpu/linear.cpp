@@ -1,9 +1,11 @@
-// A frozen linear layer: y = x·Wᵀ + b and gx = gy·W, with W packed once a direction.
+// A frozen linear layer: y = x·Wᵀ + b and gx = gy·W, with W packed once a direction. A few rows are multiplied by W as
+// it lies: reading it once is all they take.
 #include <array>
 #include <optional>
 
 #include "kernels/copy.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemv.h"
 #include "kernels/cpu/onednn.h"
 
 namespace mora::kernels {
@@ -35,13 +37,28 @@ struct FrozenWeight::Packed {
   }
 
   void pack(const FrozenWeight& w, const Tensor& weight, Direction direction, DType dtype) {
-    const bool biased = direction == forward && w.bias().defined();
     matrices[direction][dtype == DType::bf16].emplace(as_dtype(weight, dtype), direction == forward,
-                                                      biased ? as_dtype(w.bias(), DType::f32) : Tensor());
+                                                      direction == forward ? f32_bias(w) : Tensor());
     weight.storage()->release_pages();
   }
 
+  // W by rows, for x of f32 or bf16: in its own dtype where that is no wider than x's, since fewer bytes are read
+  // sooner.
+  const Tensor& rows(const FrozenWeight& w, DType x) {
+    auto& form = by_rows[x == DType::bf16];
+    const DType own = w.meta().dtype;
+    if (!form.defined()) form = as_dtype(w.weight(), size_of(own) <= size_of(x) ? own : x);
+    return form;
+  }
+
+  const Tensor& f32_bias(const FrozenWeight& w) {
+    if (!bias.defined() && w.bias().defined()) bias = as_dtype(w.bias(), DType::f32);
+    return bias;
+  }
+
   std::array<std::array<std::optional<cpu::PackedMatrix>, 2>, 2> matrices;
+  std::array<Tensor, 2> by_rows;
+  Tensor bias;
   Tensor f64_weight, f64_bias;
 };
 
@@ -64,6 +81,8 @@ int64_t FrozenWeight::packed_bytes() const {
   for (const auto& direction : packed_->matrices)
     for (const auto& form : direction)
       if (form) sum += form->bytes();
+  for (const Tensor& rows : packed_->by_rows)
+    if (rows.defined() && rows.dtype() != meta_.dtype) sum += int64_t(rows.bytes());
   if (meta_.dtype != DType::f64)
     for (const Tensor* f64 : {&packed_->f64_weight, &packed_->f64_bias})
       if (f64->defined()) sum += int64_t(f64->bytes());
@@ -125,6 +144,8 @@ void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direc
 
 void linear(const Tensor& x, const FrozenWeight& w, Tensor& y) {
   check("linear", x, w.in(), y, w.out());
+  if (x.dim(0) <= gemv_most_rows && (x.dtype() == DType::f32 || x.dtype() == DType::bf16) && y.numel() > 0)
+    return gemv(x, w.packed().rows(w, x.dtype()), w.packed().f32_bias(w), y);
   multiply(x, w, y, Direction::forward);
 }
 

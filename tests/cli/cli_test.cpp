@@ -145,6 +145,11 @@ TEST_F(Cli, EachWrongUseIsOneLineThatNamesTheFix) {
       {{"doctor", "--threads", "0"}, 2, "--threads: Value 0 not in range 1 to 4096"},
       {{"doctor", "--device", "tpu"}, 1, "device 'tpu': expected cpu, cuda or cuda:N"},
       {{"doctor", "--device", "cuda"}, 1, "--device cuda: this build has no CUDA; use --device cpu"},
+      {{"bench", "gem"},
+       1,
+       "bench: no subject 'gem'; did you mean 'gemm'? (subjects: gemm, adapters, attention, elementwise, overhead, "
+       "decode, tokenizer)"},
+      {{"bench", "tokenizer", "--model", "x"}, 1, "bench: tokenizer needs --text"},
       {{"inspect", "/nonexistent"}, 1, "/nonexistent: no such file or directory"},
       {{"inspect", "/"},
        1,
@@ -223,6 +228,17 @@ TEST_F(Cli, DoctorKnowsTheMachine) {
   EXPECT_EQ(json.at("cpu").at("threads"), 1);
   EXPECT_GT(json.at("cpu").at("memory_bytes"), 0);
   EXPECT_EQ(json.at("cuda").at("available"), false);
+}
+
+TEST_F(Cli, BenchTimesOneSubjectByName) {
+  const Result result = mora({"bench", "overhead", "--json", "--threads", "1"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const nlohmann::json rows = last_line(result.out).at("rows");
+  ASSERT_FALSE(rows.empty());
+  for (const auto& row : rows) {
+    EXPECT_EQ(row.at("subject"), "overhead");
+    EXPECT_GT(row.at("seconds"), 0);
+  }
 }
 
 TEST_F(Cli, ConfigReferenceIsThePageInTheDocs) {

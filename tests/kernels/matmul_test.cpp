@@ -112,7 +112,7 @@ TEST(FrozenWeight, ForwardAndBackward) {
         const FrozenWeight frozen(w, b);
         // W is rounded to the dtype it multiplies in: f16 and f64 weights may lose bits against x of bf16.
         const double allowed = test::tolerance(dtype) * (dtype == DType::bf16 ? 2 : 1);
-        for (int64_t n : {0, 1, 5, 16, 33, 512, 1100}) {
+        for (int64_t n : {0, 1, 3, 5, 16, 33, 512, 1100}) {
           const Tensor x = tensor_of(normal_values(n * in, 3, 0.3), {n, in}, dtype);
           Tensor y = Tensor::empty({n, out}, dtype);
           linear(x, frozen, y);
@@ -137,7 +137,10 @@ TEST(FrozenWeight, ForwardAndBackward) {
 TEST(FrozenWeight, EachDirectionIsPackedWhenFirstUsed) {
   const FrozenWeight frozen(Tensor::zeros({64, 128}), {});
   EXPECT_EQ(frozen.packed_bytes(), 0);
-  Tensor x = Tensor::zeros({4, 128}), y = Tensor::zeros({4, 64});
+  Tensor x1 = Tensor::zeros({1, 128}), y1 = Tensor::zeros({1, 64});
+  linear(x1, frozen, y1);
+  EXPECT_EQ(frozen.packed_bytes(), 0) << "a few rows are multiplied by W as it lies";
+  Tensor x = Tensor::zeros({16, 128}), y = Tensor::zeros({16, 64});
   linear(x, frozen, y);
   const int64_t once = frozen.packed_bytes();
   EXPECT_GE(once, 64 * 128 * 4);
@@ -145,6 +148,25 @@ TEST(FrozenWeight, EachDirectionIsPackedWhenFirstUsed) {
   EXPECT_EQ(frozen.packed_bytes(), once);
   linear_backward(y, frozen, x);
   EXPECT_GE(frozen.packed_bytes(), once + 64 * 128 * 4);
+}
+
+TEST(FrozenWeight, AFewRowsAreWhatEachIsAloneOnAnyNumberOfThreads) {
+  const int64_t in = 330, out = 1030;
+  const int before = threads();
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    const FrozenWeight frozen(tensor_of(normal_values(out * in, 1, 0.2), {out, in}, dtype), {});
+    const Tensor x = tensor_of(normal_values(3 * in, 2), {3, in}, dtype);
+    Tensor together = Tensor::empty({3, out}, dtype), alone = Tensor::empty({1, out}, dtype);
+    for (int n : {1, 2, 7}) {
+      set_threads(n);
+      linear(x, frozen, together);
+      for (int64_t i = 0; i < 3; ++i) {
+        linear(x.alias({1, in}, {in, 1}, i * in), frozen, alone);
+        EXPECT_EQ(values_of(alone), values_of(together.alias({1, out}, {out, 1}, i * out)));
+      }
+    }
+  }
+  set_threads(before);
 }
 
 TEST(FrozenWeight, RefusesWhatDoesNotFit) {

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | grep -vE '^(tests|bench|examples)/' | xargs grep -nH '^ *# *include *"' |
+git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | grep -vE '^(tests|examples)/' | xargs grep -nH '^ *# *include *"' |
   awk -v cmake=CMakeLists.txt '
     function folder(path) {  # the target that owns a path: its longest declared prefix
       while (path != "" && !(path in known)) path = (path ~ /\//) ? substr(path, 1, match(path, /\/[^\/]*$/) - 1) : ""
