@@ -96,8 +96,9 @@ int run(int argc, char** argv) {
   program.set_version_flag("--version", "mora " MORA_VERSION, "print the version");
   program.require_subcommand(0, 1);
   program.allow_extras();
-  for (const auto add : {add_train, add_eval, add_predict, add_forward, add_generate, add_merge, add_export,
-                         add_preview, add_plan, add_tokenize, add_inspect, add_doctor, add_config_reference})
+  for (const auto add :
+       {add_train, add_eval, add_predict, add_forward, add_generate, add_merge, add_export, add_preview, add_plan,
+        add_sharpness, add_meta_train, add_adapt, add_tokenize, add_inspect, add_doctor, add_config_reference})
     add(program, session);
 
   try {

@@ -16,7 +16,7 @@ void refuse_unsupported(const Config& c) {
   };
   refuse(!c.tasks.empty() || !c.data, "tasks");
   refuse(c.continual.has_value(), "continual");
-  refuse(c.meta.has_value(), "meta");
+  require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
   refuse(c.adapter.experts.has_value(), "adapter.experts");
   refuse(c.adapter.act.has_value(), "adapter.act");
   refuse(c.adapter.adapt.has_value(), "adapter.adapt");
@@ -24,10 +24,7 @@ void refuse_unsupported(const Config& c) {
   refuse(!c.adapter.alpha_pattern.empty(), "adapter.alpha_pattern");
   refuse(!c.adapter.modules_to_save.empty(), "adapter.modules_to_save");
   refuse(c.adapter.init != "default" && c.adapter.init != "gaussian", "adapter.init: " + c.adapter.init);
-  refuse(c.optimizer.kind != "adamw" && c.optimizer.kind != "sgd", "optimizer.kind: " + c.optimizer.kind);
-  refuse(c.optimizer.sam.has_value(), "optimizer.sam");
   refuse(c.train.precision == Precision::f16, "train.precision: f16");
-  refuse(c.train.recompute, "train.recompute");
 }
 
 AdapterSpec spec_of(const AdapterConfig& a) {
