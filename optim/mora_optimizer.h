@@ -1,22 +1,28 @@
-// The trainer's one door to optimizers: a base optimizer, clipping, and the guard against gradients that are not
-// finite.
+// The trainer's one door to optimizers: a base optimizer, SAM around it, clipping, and the guard against gradients that
+// are not finite.
 #pragma once
 
 #include <array>
 #include <memory>
 #include <string>
 
-#include "optim/optimizer.h"
+#include "optim/sam.h"
 
 namespace mora {
 
 struct MoRAOptimizerOptions {
-  std::string kind = "adamw";  // sgd, adamw
+  std::string kind = "adamw";  // sgd, adamw, lars, lamb
   std::array<double, 2> betas{0.9, 0.999};
   double eps = 1e-8;
   double weight_decay = 0.01;
-  double momentum = 0.9;       // sgd
-  std::optional<double> clip;  // the largest global norm
+  bool amsgrad = false;   // adamw
+  double momentum = 0.9;  // sgd, lars
+  bool nesterov = false;  // sgd
+  double trust = 1e-3;    // lars
+  bool larc = false;      // lars
+  double norm_floor = 1;  // lars, lamb
+  std::optional<SamOptions> sam{};
+  std::optional<double> clip{};  // the largest global norm
 };
 
 class MoRAOptimizer {
@@ -25,16 +31,17 @@ class MoRAOptimizer {
   MoRAOptimizer(std::vector<Parameter> parameters, const MoRAOptimizerOptions& options);
 
   struct Outcome {
-    double gradient_norm = 0;     // before clipping
-    bool applied = false;         // false: the norm is not finite and nothing was changed
-    std::string not_finite = "";  // then: the first parameter whose gradient is not
+    double gradient_norm = 0;     // of what the update follows, before clipping
+    bool applied = false;         // false: something is not finite and nothing was changed
+    std::string not_finite = "";  // then: what
   };
-  // Clips the gradients in place (parameters()[i] ↔ gradients[i]) and updates with learning rate `lr`.
-  Outcome step(std::span<Tensor> gradients, double lr);
+  // One update with learning rate `lr` from the gradients at the parameters (parameters()[i] ↔ gradients[i]), which are
+  // replaced by SAM's and clipped in place. `again` is asked for SAM's second pass.
+  Outcome step(Tensors& gradients, double lr, GradientFunction again);
 
   const std::vector<Parameter>& parameters() const { return base_->parameters(); }
-  std::vector<NamedTensor> state() const { return base_->state(); }
-  void load_state(std::span<const NamedTensor> saved) { base_->load_state(saved); }
+  std::vector<NamedTensor> state() const;
+  void load_state(std::vector<NamedTensor> saved);
 
   // Rank events, as Optimizer's.
   void resize(size_t i, Tensor value, const std::function<Tensor(const Tensor&)>& select) {
@@ -43,7 +50,10 @@ class MoRAOptimizer {
   void restart(size_t i, Tensor value) { base_->restart(i, std::move(value)); }
 
  private:
+  std::string first_not_finite(std::span<Tensor> gradients) const;
+
   std::unique_ptr<Optimizer> base_;
+  std::optional<Sam> sam_;
   std::optional<double> clip_;
 };
 

@@ -18,6 +18,7 @@ struct Parameter {
   Tensor value;
   double lr_scale = 1;                   // of the step's learning rate: LoRA+'s B, a head of its own
   std::optional<double> weight_decay{};  // 0 for biases and norms
+  bool is_weight = true;                 // false for biases and norms: no trust ratio (LARS, LAMB), no scale (ASAM)
 };
 
 struct NamedTensor {

@@ -15,29 +15,13 @@ struct Arguments {
 
 void run(const Arguments& a, Session& session) {
   const InferenceModel opened = open_for_inference(a.model, a.adapter);
-  const Task task = a.task == "causal_lm"    ? Task::causal_lm
-                    : a.task == "regression" ? Task::regression
-                                             : Task::classification;
-  const auto& classifier = opened.model->classifier();
-  if (task == Task::causal_lm) {
-    require<ConfigError>(opened.model->base().lm_head() != nullptr, "--task causal_lm: {} has no language-model head",
-                         a.model);
-  } else {
-    require<ConfigError>(classifier.has_value(), "{}: no trained head; give the adapter that has one with --adapter",
-                         a.model);
-  }
-  TaskDataOptions options{
-      .task = task, .files = {a.data}, .columns = {}, .labelled = true, .known_labels = opened.info.labels};
-  options.columns.text = a.text;
-  options.columns.label = a.label;
-  options.columns.max_length = std::min<int64_t>(a.max_length, opened.model->base().longest_sequence());
-  const TaskData data(options, a.model);
-  if (task != Task::causal_lm) {
-    const int64_t outputs = classifier->weight.dim(0),
-                  expected = task == Task::regression ? 1 : int64_t(data.labels().size());
-    require<ConfigError>(outputs == expected, "--task {}: the head has {} outputs, the data needs {}", a.task, outputs,
-                         expected);
-  }
+  const Task task = parse_task(a.task);
+  DataConfig columns;
+  columns.train = {a.data};
+  columns.text = a.text;
+  columns.label = a.label;
+  columns.max_length = a.max_length;
+  const TaskData data = labelled_data(opened, a.model, task, columns);
   const Evaluation evaluation = evaluate(*opened.model, data, task);
   if (!session.json) {
     fmt::print("rows {}\nloss {:.6f}\n", data.size(), evaluation.loss);

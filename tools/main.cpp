@@ -97,7 +97,8 @@ int run(int argc, char** argv) {
   program.require_subcommand(0, 1);
   program.allow_extras();
   for (const auto add : {add_train, add_eval, add_predict, add_forward, add_generate, add_merge, add_export,
-                         add_preview, add_plan, add_tokenize, add_inspect, add_doctor, add_bench, add_config_reference})
+                         add_preview, add_plan, add_sharpness, add_meta_train, add_adapt, add_tokenize, add_inspect,
+                         add_doctor, add_bench, add_config_reference})
     add(program, session);
 
   try {

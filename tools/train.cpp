@@ -1,22 +1,11 @@
 // mora train: trains as a configuration says and writes the run directory.
-#include <csignal>
 #include <nlohmann/json.hpp>
 
-#include "mora/training/process_memory.h"
-#include "mora/training/trainer.h"
 #include "tools/command.h"
+#include "tools/training_run.h"
 
 namespace mora {
 namespace {
-
-std::atomic<int> pending_signal{0};
-
-// The first SIGINT or SIGTERM lets the update in flight end and writes a checkpoint; the second ends the process at
-// once.
-void on_signal(int signal) {
-  const int before = pending_signal.exchange(signal);
-  if (signal != SIGUSR1 && (before == SIGINT || before == SIGTERM)) std::_Exit(128 + signal);
-}
 
 struct Arguments {
   std::string config;
@@ -26,9 +15,8 @@ struct Arguments {
 
 void run(const Arguments& arguments, Session& session) {
   const Config config = load_config(arguments.config, arguments.overrides);
-  for (int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, on_signal);
   const TrainResult result =
-      train(config, {.resume = arguments.resume, .quiet = session.quiet, .signal = &pending_signal});
+      train(config, {.resume = arguments.resume, .quiet = session.quiet, .signal = watch_signals()});
   if (result.stopped_by) {
     std::string command = "mora train " + arguments.config;
     for (const std::string& word : arguments.overrides) command += " '" + word + "'";
@@ -36,18 +24,7 @@ void run(const Arguments& arguments, Session& session) {
     session.exit_code = 128 + result.stopped_by;
     return;
   }
-  nlohmann::ordered_json json = {{"out", result.out},
-                                 {"steps", result.steps},
-                                 {"epochs", result.epochs},
-                                 {"seconds", result.seconds},
-                                 {"tokens", result.tokens},
-                                 {"tokens_per_second", double(result.tokens) / std::max(1e-9, result.seconds)},
-                                 {"train_loss", result.train_loss},
-                                 {"valid", result.valid ? to_json(*result.valid) : nlohmann::ordered_json()},
-                                 {"trainable_parameters", result.trainable_parameters},
-                                 {"total_parameters", result.total_parameters},
-                                 {"peak_memory_bytes", peak_resident_bytes()}};
-  session.print_result(json);
+  session.print_result(to_json(result));
   if (!session.json) fmt::print("{}: {} updates, adapter in {}/adapter\n", result.out, result.steps, result.out);
 }
 

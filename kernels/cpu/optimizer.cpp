@@ -21,8 +21,20 @@ struct Piece {
   int64_t begin, end;
 };
 
-template <class Terms, class NumelOf>
-std::vector<Piece> pieces_of(const Terms& terms, NumelOf numel_of) {
+struct LambSquares {
+  double parameter = 0, direction = 0;
+};
+
+template <class Term>
+int64_t numel_of(const Term& term) {
+  if constexpr (std::is_same_v<Term, Tensor>)
+    return term.numel();
+  else
+    return term.parameter.numel();
+}
+
+template <class Terms>
+std::vector<Piece> pieces_of(const Terms& terms) {
   constexpr int64_t size = element_grain;
   std::vector<Piece> pieces;
   for (size_t t = 0; t < terms.size(); ++t)
@@ -74,6 +86,7 @@ void sgd_piece(SgdTerm& term, const SgdRule& rule, int64_t begin, int64_t end) {
   for_vectors<T>(begin, end, [&](auto d, int64_t i, int64_t n) HWY_ATTR {
     const auto value = take(d, w + i, n);
     auto g = hn::MulAdd(hn::Set(d, T(term.weight_decay)), value, take(d, gradient + i, n));
+    g = hn::Mul(hn::Set(d, T(term.scale)), g);
     if (buffer) {
       auto b = g;
       if (!term.first)
@@ -114,6 +127,116 @@ void adamw_piece(AdamWTerm& term, const AdamWRule& rule, int64_t begin, int64_t 
   });
 }
 
+// m̂/(√v̂ + eps) + wd·w of the elements from i on.
+template <class T>
+struct LambDirection {
+  const T *w, *mean, *square;
+  T mean_correction, square_correction, eps, weight_decay;
+
+  LambDirection(const LambTerm& term, const LambRule& rule)
+      : w(term.parameter.data<T>()),
+        mean(term.mean.data<T>()),
+        square(term.square.data<T>()),
+        mean_correction(T(1 / (1 - std::pow(rule.beta1, double(term.step))))),
+        square_correction(T(1 / std::sqrt(1 - std::pow(rule.beta2, double(term.step))))),
+        eps(T(rule.eps)),
+        weight_decay(T(term.weight_decay)) {}
+
+  template <class D>
+  HWY_INLINE hn::Vec<D> at(D d, int64_t i, int64_t n) const {
+    const auto root = hn::Mul(hn::Sqrt(take(d, square + i, n)), hn::Set(d, square_correction));
+    const auto m = hn::Mul(take(d, mean + i, n), hn::Set(d, mean_correction));
+    return hn::MulAdd(hn::Set(d, weight_decay), take(d, w + i, n), hn::Div(m, hn::Add(root, hn::Set(d, eps))));
+  }
+};
+
+// Moves the moments; the squared norms of w and u over the piece.
+template <class T>
+LambSquares lamb_moments_piece(LambTerm& term, const LambRule& rule, int64_t begin, int64_t end) {
+  T* mean = const_cast<T*>(term.mean.data<T>());
+  T* square = const_cast<T*>(term.square.data<T>());
+  const T* gradient = term.gradient.data<T>();
+  const LambDirection<T> direction(term, rule);
+  const hn::ScalableTag<T> tag;
+  auto w_sum = hn::Zero(tag), u_sum = hn::Zero(tag);
+  for_vectors<T>(begin, end, [&](auto d, int64_t i, int64_t n) HWY_ATTR {
+    const auto g = take(d, gradient + i, n);
+    const auto m = take(d, mean + i, n);
+    const auto v = hn::Mul(hn::Set(d, T(rule.beta2)), take(d, square + i, n));
+    put(d, hn::MulAdd(hn::Set(d, T(1 - rule.beta1)), hn::Sub(g, m), m), mean + i, n);
+    put(d, hn::MulAdd(hn::Set(d, T(1 - rule.beta2)), hn::Mul(g, g), v), square + i, n);
+    const auto w = take(d, direction.w + i, n);
+    const auto u = hn::IfThenElseZero(hn::FirstN(d, size_t(n)), direction.at(d, i, n));  // beyond n it may be 0/0
+    w_sum = hn::MulAdd(w, w, w_sum);
+    u_sum = hn::MulAdd(u, u, u_sum);
+  });
+  return {double(hn::GetLane(hn::SumOfLanes(tag, w_sum))), double(hn::GetLane(hn::SumOfLanes(tag, u_sum)))};
+}
+
+template <class T>
+void lamb_piece(LambTerm& term, const LambRule& rule, double rate, int64_t begin, int64_t end) {
+  T* w = const_cast<T*>(term.parameter.data<T>());
+  const LambDirection<T> direction(term, rule);
+  for_vectors<T>(begin, end, [&](auto d, int64_t i, int64_t n) HWY_ATTR {
+    put(d, hn::NegMulAdd(hn::Set(d, T(rate)), direction.at(d, i, n), take(d, w + i, n)), w + i, n);
+  });
+}
+
+// T∘g and T of the elements from i on.
+template <class T>
+struct ScaledGradient {
+  const T *w, *g;
+  T eta;
+  bool scaled;
+  template <class D>
+  HWY_INLINE hn::Vec<D> scale(D d, int64_t i, int64_t n) const {
+    return scaled ? hn::Add(hn::Abs(take(d, w + i, n)), hn::Set(d, eta)) : hn::Set(d, T(1));
+  }
+};
+
+template <class T>
+double perturbation_squares_piece(const PerturbationTerm& term, double eta, int64_t begin, int64_t end) {
+  const ScaledGradient<T> s{term.parameter.data<T>(), term.gradient.data<T>(), T(eta), term.scaled};
+  const hn::ScalableTag<T> tag;
+  auto sum = hn::Zero(tag);
+  for_vectors<T>(begin, end, [&](auto d, int64_t i, int64_t n) HWY_ATTR {
+    const auto g = take(d, s.g + i, n), tg = hn::Mul(g, s.scale(d, i, n));
+    sum = hn::MulAdd(tg, tg, sum);
+  });
+  return double(hn::GetLane(hn::SumOfLanes(tag, sum)));
+}
+
+template <class T>
+void perturb_piece(PerturbationTerm& term, double eta, double factor, int64_t begin, int64_t end) {
+  T* w = const_cast<T*>(term.parameter.data<T>());
+  const ScaledGradient<T> s{w, term.gradient.data<T>(), T(eta), term.scaled};
+  for_vectors<T>(begin, end, [&](auto d, int64_t i, int64_t n) HWY_ATTR {
+    const auto t = s.scale(d, i, n);
+    const auto move = hn::Mul(hn::Mul(t, t), take(d, s.g + i, n));
+    put(d, hn::MulAdd(hn::Set(d, T(factor)), move, take(d, w + i, n)), w + i, n);
+  });
+}
+
+LambSquares lamb_moments_target(LambTerm& term, const LambRule& rule, int64_t begin, int64_t end) {
+  return term.parameter.dtype() == DType::f64 ? lamb_moments_piece<double>(term, rule, begin, end)
+                                              : lamb_moments_piece<float>(term, rule, begin, end);
+}
+
+void lamb_target(LambTerm& term, const LambRule& rule, double rate, int64_t begin, int64_t end) {
+  term.parameter.dtype() == DType::f64 ? lamb_piece<double>(term, rule, rate, begin, end)
+                                       : lamb_piece<float>(term, rule, rate, begin, end);
+}
+
+double perturbation_squares_target(const PerturbationTerm& term, double eta, int64_t begin, int64_t end) {
+  return term.parameter.dtype() == DType::f64 ? perturbation_squares_piece<double>(term, eta, begin, end)
+                                              : perturbation_squares_piece<float>(term, eta, begin, end);
+}
+
+void perturb_target(PerturbationTerm& term, double eta, double factor, int64_t begin, int64_t end) {
+  term.parameter.dtype() == DType::f64 ? perturb_piece<double>(term, eta, factor, begin, end)
+                                       : perturb_piece<float>(term, eta, factor, begin, end);
+}
+
 void sgd_target(SgdTerm& term, const SgdRule& rule, int64_t begin, int64_t end) {
   term.parameter.dtype() == DType::f64 ? sgd_piece<double>(term, rule, begin, end)
                                        : sgd_piece<float>(term, rule, begin, end);
@@ -125,21 +248,21 @@ void adamw_target(AdamWTerm& term, const AdamWRule& rule, int64_t begin, int64_t
 }
 
 template <class T>
-double squares_piece(const T* x, int64_t begin, int64_t end) {
+double product_piece(const T* x, const T* y, int64_t begin, int64_t end) {
   const hn::ScalableTag<double> d;
   auto sum = hn::Zero(d);
   for (int64_t i = begin; i < end; i += lanes(d)) {
-    const auto v = load(d, x + i, std::min(lanes(d), end - i));
-    sum = hn::MulAdd(v, v, sum);
+    const int64_t n = std::min(lanes(d), end - i);
+    sum = hn::MulAdd(load(d, x + i, n), load(d, y + i, n), sum);
   }
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-double squares_target(const Tensor& t, int64_t begin, int64_t end) {
+double product_target(const Tensor& x, const Tensor& y, int64_t begin, int64_t end) {
   double sum = 0;
-  visit_floating(t.dtype(), "global_norm", [&](auto zero) {
+  visit_floating(x.dtype(), "inner_product", [&](auto zero) {
     using T = decltype(zero);
-    sum = squares_piece(t.data<T>(), begin, end);
+    sum = product_piece(x.data<T>(), y.data<T>(), begin, end);
   });
   return sum;
 }
@@ -166,18 +289,36 @@ namespace {
 
 HWY_EXPORT(sgd_target);
 HWY_EXPORT(adamw_target);
-HWY_EXPORT(squares_target);
+HWY_EXPORT(lamb_moments_target);
+HWY_EXPORT(lamb_target);
+HWY_EXPORT(perturbation_squares_target);
+HWY_EXPORT(perturb_target);
+HWY_EXPORT(product_target);
 HWY_EXPORT(scale_target);
 
-template <class Terms, class NumelOf, class F>
-void for_pieces(const Terms& terms, NumelOf numel_of, F f) {
-  const std::vector<Piece> pieces = pieces_of(terms, numel_of);
+template <class Terms, class F>
+void for_pieces(const Terms& terms, F f) {
+  const std::vector<Piece> pieces = pieces_of(terms);
   int64_t elements = 1;
   for (const Piece& piece : pieces) elements += piece.end - piece.begin;
   const int64_t grain = element_grain * int64_t(pieces.size()) / elements + 1;  // small tensors make small pieces
   parallel_for(int64_t(pieces.size()), grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) f(size_t(i), pieces[size_t(i)]);
   });
+}
+
+// Σ x·y of each piece.
+std::vector<double> products(std::span<const Tensor> xs, std::span<const Tensor> ys, std::string_view op) {
+  require<ShapeError>(xs.size() == ys.size(), "{}: {} tensors with {}", op, xs.size(), ys.size());
+  for (size_t i = 0; i < xs.size(); ++i)
+    require<ShapeError>(xs[i].is_contiguous() && ys[i].is_contiguous() && xs[i].meta() == ys[i].meta(),
+                        "{}: a tensor {} that is not contiguous, or not as its partner {}", op, xs[i].shape(),
+                        ys[i].shape());
+  std::vector<double> sums(pieces_of(xs).size());
+  for_pieces(xs, [&](size_t i, const Piece& piece) {
+    sums[i] = HWY_DYNAMIC_DISPATCH(product_target)(xs[piece.term], ys[piece.term], piece.begin, piece.end);
+  });
+  return sums;
 }
 
 }  // namespace
@@ -191,11 +332,9 @@ void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
     for (Tensor* t : {&term.parameter, &term.buffer})
       if (t->defined()) t->mutable_raw();  // the version moves once an update
   }
-  cpu::for_pieces(
-      terms, [](const SgdTerm& term) { return term.parameter.numel(); },
-      [&](size_t, const cpu::Piece& piece) {
-        HWY_DYNAMIC_DISPATCH(sgd_target)(terms[piece.term], rule, piece.begin, piece.end);
-      });
+  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+    HWY_DYNAMIC_DISPATCH(sgd_target)(terms[piece.term], rule, piece.begin, piece.end);
+  });
 }
 
 void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
@@ -204,24 +343,74 @@ void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
     for (Tensor* t : {&term.parameter, &term.mean, &term.square, &term.largest})
       if (t->defined()) t->mutable_raw();
   }
-  cpu::for_pieces(
-      terms, [](const AdamWTerm& term) { return term.parameter.numel(); },
-      [&](size_t, const cpu::Piece& piece) {
-        HWY_DYNAMIC_DISPATCH(adamw_target)(terms[piece.term], rule, piece.begin, piece.end);
-      });
+  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+    HWY_DYNAMIC_DISPATCH(adamw_target)(terms[piece.term], rule, piece.begin, piece.end);
+  });
+}
+
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
+  for (LambTerm& term : terms) {
+    cpu::check("lamb", term.parameter, {&term.gradient, &term.mean, &term.square});
+    for (Tensor* t : {&term.parameter, &term.mean, &term.square}) t->mutable_raw();
+  }
+  const std::vector<cpu::Piece> pieces = cpu::pieces_of(terms);
+  std::vector<LambSquares> squares(pieces.size());
+  cpu::for_pieces(terms, [&](size_t i, const cpu::Piece& piece) {
+    squares[i] = HWY_DYNAMIC_DISPATCH(lamb_moments_target)(terms[piece.term], rule, piece.begin, piece.end);
+  });
+  std::vector<LambSquares> totals(terms.size());
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    totals[pieces[i].term].parameter += squares[i].parameter;
+    totals[pieces[i].term].direction += squares[i].direction;
+  }
+  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+    LambTerm& term = terms[piece.term];
+    const double w = std::sqrt(totals[piece.term].parameter), u = std::sqrt(totals[piece.term].direction);
+    const double rate = term.lr * (term.trust && w > rule.norm_floor && u > 0 ? w / u : 1);
+    HWY_DYNAMIC_DISPATCH(lamb_target)(term, rule, rate, piece.begin, piece.end);
+  });
+}
+
+std::vector<double> norms(std::span<const Tensor> tensors) {
+  const std::vector<double> sums = cpu::products(tensors, tensors, "norms");
+  std::vector<double> totals(tensors.size());
+  const std::vector<cpu::Piece> pieces = cpu::pieces_of(tensors);
+  for (size_t i = 0; i < pieces.size(); ++i) totals[pieces[i].term] += sums[i];
+  for (double& total : totals) total = std::sqrt(total);
+  return totals;
+}
+
+double inner_product(std::span<const Tensor> xs, std::span<const Tensor> ys) {
+  double total = 0;
+  for (double sum : cpu::products(xs, ys, "inner_product")) total += sum;
+  return total;
 }
 
 double global_norm(std::span<const Tensor> tensors) {
-  for (const Tensor& t : tensors)
-    require<ShapeError>(t.is_contiguous(), "global_norm: a tensor {} that is not contiguous", t.shape());
-  const auto numel = [](const Tensor& t) { return t.numel(); };
-  std::vector<double> sums(cpu::pieces_of(tensors, numel).size());
-  cpu::for_pieces(tensors, numel, [&](size_t i, const cpu::Piece& piece) {
-    sums[i] = HWY_DYNAMIC_DISPATCH(squares_target)(tensors[piece.term], piece.begin, piece.end);
+  double total = 0;
+  for (double sum : cpu::products(tensors, tensors, "global_norm")) total += sum;
+  return std::sqrt(total);
+}
+
+double perturbation_norm(std::span<const PerturbationTerm> terms, double eta) {
+  for (const PerturbationTerm& term : terms) cpu::check("perturbation_norm", term.parameter, {&term.gradient});
+  std::vector<double> sums(cpu::pieces_of(terms).size());
+  cpu::for_pieces(terms, [&](size_t i, const cpu::Piece& piece) {
+    sums[i] = HWY_DYNAMIC_DISPATCH(perturbation_squares_target)(terms[piece.term], eta, piece.begin, piece.end);
   });
   double total = 0;
   for (double sum : sums) total += sum;
   return std::sqrt(total);
+}
+
+void perturb(std::span<PerturbationTerm> terms, double eta, double factor) {
+  for (PerturbationTerm& term : terms) {
+    cpu::check("perturb", term.parameter, {&term.gradient});
+    term.parameter.mutable_raw();
+  }
+  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+    HWY_DYNAMIC_DISPATCH(perturb_target)(terms[piece.term], eta, factor, piece.begin, piece.end);
+  });
 }
 
 void scale_all(std::span<Tensor> tensors, double factor) {
@@ -229,11 +418,9 @@ void scale_all(std::span<Tensor> tensors, double factor) {
     require<ShapeError>(t.is_contiguous(), "scale_all: a tensor {} that is not contiguous", t.shape());
     t.mutable_raw();
   }
-  cpu::for_pieces(
-      tensors, [](const Tensor& t) { return t.numel(); },
-      [&](size_t, const cpu::Piece& piece) {
-        HWY_DYNAMIC_DISPATCH(scale_target)(tensors[piece.term], factor, piece.begin, piece.end);
-      });
+  cpu::for_pieces(tensors, [&](size_t, const cpu::Piece& piece) {
+    HWY_DYNAMIC_DISPATCH(scale_target)(tensors[piece.term], factor, piece.begin, piece.end);
+  });
 }
 
 }  // namespace mora::kernels

@@ -106,14 +106,17 @@ Tensor Bert::attend(const Layer& layer, const Tensor& x, const Sequences& s, Con
   return layer.attention_output->forward(reshape(y, x.shape()), context);
 }
 
+Tensor Bert::block(const Layer& layer, const Tensor& x, const Sequences& s, Context& context) const {
+  const Tensor h = layer.attention_norm(attend(layer, x, s, context) + x);
+  const Tensor inner = activate(config().activation, layer.intermediate->forward(h, context));  // (N, ffn)
+  return layer.output_norm(layer.output->forward(inner, context) + h);
+}
+
 Tensor Bert::hidden_states(const Sequences& s, Context& context) const {
   check(s);
   Tensor x = embed(s);
-  for (const Layer& layer : layers_) {
-    x = layer.attention_norm(attend(layer, x, s, context) + x);
-    const Tensor inner = activate(config().activation, layer.intermediate->forward(x, context));  // (N, ffn)
-    x = layer.output_norm(layer.output->forward(inner, context) + x);
-  }
+  for (const Layer& layer : layers_)
+    x = run_block(x, context, [this, &layer, s](const Tensor& in, Context& c) { return block(layer, in, s, c); });
   return x;
 }
 

@@ -36,6 +36,7 @@ class Bert final : public Model {
   void read_pooler(const WeightReader& read);
   Tensor embed(const Sequences& sequences) const;
   Tensor attend(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
+  Tensor block(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
 
   const BertNames& names_;
   std::string prefix_;  // "bert.", "roberta." or "distilbert."

@@ -10,6 +10,7 @@ namespace mora {
 // to the loss (balance losses, ponder costs).
 struct Context {
   bool training = false;
+  bool recompute = false;  // blocks keep their inputs alone for the backward, which runs them again
   uint64_t seed = 0;
   uint64_t epoch = 0;
   uint64_t step = 0;  // micro-batches since the start

@@ -42,15 +42,18 @@ Tensor Gpt2::attend(size_t index, const Tensor& x, const Sequences& s, Context& 
   return layer.attention_output->forward(reshape(y, x.shape()), context);
 }
 
+Tensor Gpt2::block(size_t index, const Tensor& in, const Sequences& s, Context& context) const {
+  const Layer& layer = layers_[index];
+  const Tensor x = in + attend(index, layer.attention_norm(in), s, context);  // (N, d)
+  const Tensor inner = layer.up->forward(layer.mlp_norm(x), context);
+  return x + layer.down->forward(activate(config().activation, inner), context);
+}
+
 Tensor Gpt2::hidden_states(const Sequences& s, Context& context) const {
   check(s);
   Tensor x = gather_rows(word_embeddings_, s.ids, dtype()) + gather_rows(position_embeddings_, s.positions, dtype());
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    x = x + attend(i, layer.attention_norm(x), s, context);  // (N, d)
-    const Tensor inner = layer.up->forward(layer.mlp_norm(x), context);
-    x = x + layer.down->forward(activate(config().activation, inner), context);
-  }
+  for (size_t i = 0; i < layers_.size(); ++i)
+    x = run_block(x, context, [this, i, s](const Tensor& in, Context& c) { return block(i, in, s, c); });
   return (*norm_)(x);
 }
 

@@ -28,6 +28,7 @@ class Gpt2 final : public Model {
   };
 
   Tensor attend(size_t index, const Tensor& x, const Sequences& sequences, Context& context) const;
+  Tensor block(size_t index, const Tensor& in, const Sequences& sequences, Context& context) const;
 
   Tensor word_embeddings_, position_embeddings_;
   std::vector<Layer> layers_;

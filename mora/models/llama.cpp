@@ -66,15 +66,21 @@ Tensor Llama::attend(size_t index, const Tensor& x, const Sequences& s, const Ro
   return layer.attention_output->forward(reshape(y, {n, c.num_attention_heads * c.head_dim}), context);
 }
 
+Tensor Llama::block(size_t index, const Tensor& in, const Sequences& s, const RotaryAngles& angles,
+                    Context& context) const {
+  const Layer& layer = layers_[index];
+  const Tensor x = in + attend(index, layer.input_norm(in), s, angles, context);
+  const Tensor h = layer.attention_norm(x);
+  return x + layer.down->forward(swiglu(layer.gate->forward(h, context), layer.up->forward(h, context)), context);
+}
+
 Tensor Llama::hidden_states(const Sequences& s, Context& context) const {
   check(s);
   const RotaryAngles angles = rotary_.angles(s);
   Tensor x = gather_rows(embeddings_, s.ids, dtype());  // (N, d)
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    x = x + attend(i, layer.input_norm(x), s, angles, context);
-    const Tensor h = layer.attention_norm(x);
-    x = x + layer.down->forward(swiglu(layer.gate->forward(h, context), layer.up->forward(h, context)), context);
+    x = run_block(x, context,
+                  [this, i, s, angles](const Tensor& in, Context& c) { return block(i, in, s, angles, c); });
   }
   return (*norm_)(x);
 }

@@ -34,6 +34,8 @@ class Llama final : public Model {
   Layer read_layer(const WeightReader& read, const std::string& at) const;
   Tensor attend(size_t index, const Tensor& x, const Sequences& sequences, const RotaryAngles& angles,
                 Context& context) const;
+  Tensor block(size_t index, const Tensor& in, const Sequences& sequences, const RotaryAngles& angles,
+               Context& context) const;
 
   RotaryTable rotary_;
   Tensor embeddings_;

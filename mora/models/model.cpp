@@ -5,6 +5,7 @@
 
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/reduce.h"
+#include "autograd/recompute.h"
 
 namespace mora {
 
@@ -51,6 +52,21 @@ const std::shared_ptr<const kernels::FrozenWeight>& Model::lm_head() const {
 void Model::pack() {
   visit_linears([&](const std::string&, LinearSlot& slot) { slot->frozen()->pack(dtype_); });
   if (lm_head()) lm_head()->pack(dtype_);
+}
+
+Tensor Model::run_block(const Tensor& x, Context& context, Block f) {
+  if (!context.recompute) return f(x, context);
+  Context fresh = context;
+  fresh.losses.clear();
+  auto outputs_of = [f = std::move(f), fresh](std::span<const Tensor> in) -> Tensors {
+    Context local = fresh;
+    Tensors outputs{f(in[0], local)};
+    outputs.insert(outputs.end(), local.losses.begin(), local.losses.end());
+    return outputs;
+  };
+  const Tensors outputs = recompute(std::move(outputs_of), std::span(&x, 1));
+  context.losses.insert(context.losses.end(), outputs.begin() + 1, outputs.end());
+  return outputs[0];
 }
 
 void Model::check(const Sequences& sequences) const {

@@ -1,6 +1,7 @@
 // What every transformer offers: hidden states of packed sequences, its linears by name, its pooled sequences.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "engine/parallel.h"
@@ -77,6 +78,11 @@ class Model {
  protected:
   // Throws ShapeError unless all ids are below the vocabulary's size and all positions below the longest sequence's.
   void check(const Sequences& sequences) const;
+  // One block of the stack, x (N, d) → (N, d). With context.recompute its activations are not kept: `f` runs again in
+  // the backward, so it owns what it captures, draws from keyed streams alone, and tells the context it is given of
+  // losses.
+  using Block = std::function<Tensor(const Tensor& x, Context& context)>;
+  static Tensor run_block(const Tensor& x, Context& context, Block f);
 
  private:
   HfConfig config_;

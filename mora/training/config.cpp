@@ -113,6 +113,18 @@ class CrossChecks {
                          at("train.batch_size"));
     require<ConfigError>(config_.schedule.min_lr <= config_.optimizer.lr, "{}: {} is above optimizer.lr {}",
                          at("schedule.min_lr"), config_.schedule.min_lr, config_.optimizer.lr);
+    const OptimizerConfig& optimizer = config_.optimizer;
+    require<ConfigError>(!optimizer.nesterov || optimizer.kind != "sgd" || optimizer.momentum > 0,
+                         "{}: needs a momentum above 0", at("optimizer.nesterov"));
+    require<ConfigError>(!optimizer.head_lr || optimizer.lr > 0,
+                         "{}: needs an optimizer.lr above 0, of which it is a part", at("optimizer.head_lr"));
+    auto only_for = [&](bool set, const char* key, const char* kind) {
+      require<ConfigError>(!set || optimizer.kind == kind, "{}: only {} has it, not {}",
+                           at(std::string("optimizer.") + key), kind, optimizer.kind);
+    };
+    only_for(optimizer.amsgrad, "amsgrad", "adamw");
+    only_for(optimizer.nesterov, "nesterov", "sgd");
+    only_for(optimizer.larc, "larc", "lars");
     if (train.early_stop) check_early_stop(train.early_stop->metric);
   }
 

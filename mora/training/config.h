@@ -26,6 +26,7 @@ enum class Task { classification, regression, causal_lm };
 enum class Precision { f32, bf16, f16 };
 
 std::string_view name_of(Task task);
+Task parse_task(std::string_view name);  // throws ConfigError for a name that is none
 std::string_view name_of(Precision precision);
 
 // `warmup: 100` or `warmup: 0.06`: updates, or (below 1) a share of all updates.
@@ -131,7 +132,9 @@ struct AdapterConfig {
 struct SamConfig {
   std::string kind = "sam";
   double rho = 0.05;
+  double eta = 0.01;
   int64_t interval = 5;
+  double alpha = 0.7;
   bool operator==(const SamConfig&) const = default;
 };
 
@@ -142,7 +145,12 @@ struct OptimizerConfig {
   std::array<double, 2> betas = {0.9, 0.999};
   double eps = 1e-8;
   double weight_decay = 0.01;
+  bool amsgrad = false;
   double momentum = 0.9;
+  bool nesterov = false;
+  double trust = 1e-3;
+  bool larc = false;
+  double norm_floor = 1;
   double lora_plus = 1;
   std::optional<SamConfig> sam;
   bool operator==(const OptimizerConfig&) const = default;
@@ -195,6 +203,7 @@ struct MetaConfig {
   std::string kind = "maml";
   double inner_lr = 0.01;
   int64_t inner_steps = 1, shots = 8, queries = 8, tasks_per_step = 4;
+  bool permute_labels = false;
   bool operator==(const MetaConfig&) const = default;
 };
 

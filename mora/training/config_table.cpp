@@ -180,12 +180,17 @@ Section<AdapterConfig> adapter_section() {
 }
 
 Section<OptimizerConfig> optimizer_section() {
-  const auto sam = Section<SamConfig>()
-                       .choice("kind", &SamConfig::kind, {"sam", "asam", "looksam"},
-                               "sharpness-aware minimisation, adaptive, or LookSAM")
-                       .key("rho", &SamConfig::rho, "radius of the perturbation", positive())
-                       .key("interval", &SamConfig::interval, "looksam: updates from one full perturbation to the next",
-                            at_least(1));
+  const auto sam =
+      Section<SamConfig>()
+          .choice("kind", &SamConfig::kind, {"sam", "asam", "looksam"},
+                  "sharpness-aware minimisation, adaptive, or LookSAM")
+          .key("rho", &SamConfig::rho, "radius of the perturbation", positive())
+          .key("eta", &SamConfig::eta, "asam: added to |w|, so that what starts at zero is perturbed too",
+               not_negative())
+          .key("interval", &SamConfig::interval, "looksam: updates from one full perturbation to the next", at_least(1))
+          .key("alpha", &SamConfig::alpha,
+               "looksam: weight of the kept direction in the updates between, in norms of the gradient",
+               not_negative());
   return Section<OptimizerConfig>()
       .choice("kind", &OptimizerConfig::kind, {"sgd", "adamw", "lars", "lamb"}, "the update rule")
       .key("lr", &OptimizerConfig::lr, "peak learning rate", not_negative())
@@ -198,7 +203,15 @@ Section<OptimizerConfig> optimizer_section() {
       .key("eps", &OptimizerConfig::eps, "added to the denominator", positive())
       .key("weight_decay", &OptimizerConfig::weight_decay, "decay of weights; biases and norms have none",
            not_negative())
+      .key("amsgrad", &OptimizerConfig::amsgrad, "adamw: divide by the largest mean square so far")
       .key("momentum", &OptimizerConfig::momentum, "sgd, lars", below_one())
+      .key("nesterov", &OptimizerConfig::nesterov, "sgd: look ahead along the momentum")
+      .key("trust", &OptimizerConfig::trust, "lars: a weight's local rate is trust * its norm / its gradient's norm",
+           positive())
+      .key("larc", &OptimizerConfig::larc, "lars: clip the local rate so that no weight moves faster than by lr alone")
+      .key("norm_floor", &OptimizerConfig::norm_floor,
+           "lars, lamb: a weight of at most this norm takes plain steps of lr, so that what starts at zero trains",
+           not_negative())
       .key("lora_plus", &OptimizerConfig::lora_plus, "learning rate of B divided by that of A (LoRA+)", positive())
       .section("sam", &OptimizerConfig::sam, sam, "sharpness-aware minimisation around the update rule");
 }
@@ -262,7 +275,9 @@ Section<Config> make_section() {
           .key("inner_steps", &MetaConfig::inner_steps, "updates of the inner loop", at_least(1))
           .key("shots", &MetaConfig::shots, "support rows a label", at_least(1))
           .key("queries", &MetaConfig::queries, "query rows a label", at_least(1))
-          .key("tasks_per_step", &MetaConfig::tasks_per_step, "tasks a meta-update", at_least(1));
+          .key("tasks_per_step", &MetaConfig::tasks_per_step, "tasks a meta-update", at_least(1))
+          .key("permute_labels", &MetaConfig::permute_labels,
+               "the labels change places from episode to episode: a task more for each order");
   return Section<Config>()
       .key("model", &Config::model, "a Hugging Face directory or a .gguf file")
       .required()

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "engine/error.h"
+
 namespace mora {
 namespace {
 
@@ -103,6 +105,11 @@ std::optional<ClassWeights> Codec<ClassWeights>::read(const YamlNode& node) {
 }
 
 std::string_view name_of(Task task) { return enum_name(task); }
+Task parse_task(std::string_view name) {
+  for (const auto& [known, task] : EnumNames<Task>::all)
+    if (name == known) return task;
+  fail<ConfigError>("task: '{}': expected {}", name, Codec<Task>::type());
+}
 std::string_view name_of(Precision precision) { return enum_name(precision); }
 
 }  // namespace mora

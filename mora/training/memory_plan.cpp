@@ -58,18 +58,19 @@ int64_t packed_weight_bytes(Model& model) {
 
 // What autograd keeps of a token, in numbers: of a layer the residual stream (twice), what attention reads and gives,
 // and the inputs of the activation (outputs of norms and activations are computed again); of an adapted linear its
-// compressed input.
-int64_t activation_numbers(MoRAModel& model) {
+// compressed input. With recomputation: each layer's input, and of one layer all of it.
+int64_t activation_numbers(MoRAModel& model, bool recompute) {
   const HfConfig& c = model.base().config();
   const int64_t d = c.hidden_size, f = c.intermediate_size;
   const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
   const bool gated = c.model_type != "gpt2" && model.base().lm_head();  // SwiGLU reads gate and up
-  int64_t numbers = c.num_hidden_layers * (2 * d + 2 * q + 2 * kv + (gated ? 2 : 1) * f) + 3 * d;
+  int64_t numbers = c.num_hidden_layers * (2 * d + 2 * q + 2 * kv + (gated ? 2 : 1) * f);
   for (const auto& [path, linear] : model.adapted()) {
     const auto* mora = dynamic_cast<const MoRA*>(&linear->layer());
     numbers += mora ? mora->op().chunks() * mora->op().rank : linear->layer().rank();
   }
-  return numbers;
+  if (recompute) numbers = numbers / std::max<int64_t>(1, c.num_hidden_layers) + c.num_hidden_layers * d;
+  return numbers + 3 * d;
 }
 
 // Batches of other lengths ask for blocks of other sizes: the allocator then keeps up to an eighth of the peak of live
@@ -80,13 +81,28 @@ int64_t cache_bytes(const EpochPlan& plan, const TaskData& data, int64_t peak_li
   return 0;
 }
 
-double run_batch(TrainingSetup& setup, const PackedBatch& batch, uint64_t seed) {
+// Tensors as large as what is trained that the optimizer keeps: moments, and what SAM saves while it is away from w.
+int64_t optimizer_copies(const OptimizerConfig& o) {
+  const bool adam = o.kind == "adamw" || o.kind == "lamb";
+  const int64_t moments = adam ? (o.amsgrad ? 3 : 2) : (o.momentum > 0 ? 1 : 0);
+  const int64_t sam = !o.sam ? 0 : o.sam->kind == "looksam" ? 3 : 1;  // w; LookSAM also g and g_v
+  return moments + sam;
+}
+
+// Forward and backward passes an update takes, on average.
+double passes(const OptimizerConfig& o) {
+  if (!o.sam) return 1;
+  return o.sam->kind == "looksam" ? 1 + 1 / double(o.sam->interval) : 2;
+}
+
+double run_batch(TrainingSetup& setup, const PackedBatch& batch, const TrainConfig& config) {
   const auto start = std::chrono::steady_clock::now();
   Tensors leaves;
   setup.model->visit_parameters([&](const std::string&, Tensor& value) { leaves.push_back(value); });
   Context context;
   context.training = true;
-  context.seed = seed;
+  context.recompute = config.recompute;
+  context.seed = uint64_t(config.seed);
   const Tensor loss = setup.objective.total(*setup.model, batch, context);
   grad(loss, leaves);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -101,7 +117,7 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   const PackedBatch batch = setup.train.batch(longest_batch(epoch, setup.train));
   const int64_t trained = setup.model->trainable_parameters() * kFloat;
   const int64_t gradients = (config.train.accumulate > 1 ? 2 : 1) * trained;
-  const int64_t moments = (config.optimizer.kind == "adamw" ? 2 : config.optimizer.momentum > 0 ? 1 : 0) * trained;
+  const int64_t moments = optimizer_copies(config.optimizer) * trained;
 
   MemoryPlan plan;
   plan.steps = total_updates(config, setup.train.lengths());
@@ -109,7 +125,8 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   plan.optimizer_bytes = gradients + moments;
   plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);
   if (!measure) {
-    plan.activation_bytes = batch.tokens() * int64_t(size_of(model.dtype())) * activation_numbers(*setup.model);
+    plan.activation_bytes =
+        batch.tokens() * int64_t(size_of(model.dtype())) * activation_numbers(*setup.model, config.train.recompute);
     const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
     const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
     const int64_t peak_live = memory_stats().live_bytes + first_touched;
@@ -118,17 +135,17 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
     return plan;
   }
   model.pack();
-  run_batch(setup, batch, uint64_t(config.train.seed));
+  run_batch(setup, batch, config.train);
   const int64_t before = memory_stats().live_bytes;
   reset_peak_memory();
-  const double seconds = run_batch(setup, batch, uint64_t(config.train.seed));
+  const double seconds = run_batch(setup, batch, config.train);
   plan.activation_bytes = std::max<int64_t>(0, memory_stats().peak_bytes - before - trained);
   plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) +
                     cache_bytes(epoch, setup.train, memory_stats().peak_bytes);
   int64_t all_tokens = 0;
   for (int32_t length : setup.train.lengths()) all_tokens += length;
   const double tokens_per_update = double(all_tokens) / double(updates_per_epoch(config.train, epoch));
-  plan.seconds_per_step = seconds * tokens_per_update / double(batch.tokens());
+  plan.seconds_per_step = passes(config.optimizer) * seconds * tokens_per_update / double(batch.tokens());
   return plan;
 }
 

@@ -16,13 +16,10 @@ void refuse_unsupported(const Config& c) {
   };
   refuse(!c.tasks.empty() || !c.data, "tasks");
   refuse(c.continual.has_value(), "continual");
-  refuse(c.meta.has_value(), "meta");
+  require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
   refuse(c.adapter.experts.has_value(), "adapter.experts");
   refuse(c.adapter.act.has_value(), "adapter.act");
-  refuse(c.optimizer.kind != "adamw" && c.optimizer.kind != "sgd", "optimizer.kind: " + c.optimizer.kind);
-  refuse(c.optimizer.sam.has_value(), "optimizer.sam");
   refuse(c.train.precision == Precision::f16, "train.precision: f16");
-  refuse(c.train.recompute, "train.recompute");
 }
 
 AdapterSpec spec_of(const AdapterConfig& a) {

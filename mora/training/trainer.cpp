@@ -11,13 +11,13 @@
 #include "kernels/binary.h"
 #include "kernels/copy.h"
 #include "mora/training/checkpoint.h"
+#include "mora/training/optimization.h"
 #include "mora/training/process_memory.h"
 #include "mora/training/progress.h"
 #include "mora/training/rank_plan.h"
 #include "mora/training/run_directory.h"
 #include "mora/training/setup.h"
 #include "mora/training/update_plan.h"
-#include "optim/mora_optimizer.h"
 #include "optim/mora_scheduler.h"
 
 namespace mora {
@@ -27,26 +27,6 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-std::vector<Parameter> parameters_of(MoRAModel& model, const OptimizerConfig& config) {
-  std::vector<Parameter> parameters;
-  model.visit_parameters([&](const std::string& name, Tensor& value) {
-    Parameter p{.name = name, .value = value};
-    if (config.head_lr && name.starts_with("classifier.")) p.lr_scale = *config.head_lr / config.lr;
-    if (name.ends_with(".lora_B")) p.lr_scale = config.lora_plus;
-    parameters.push_back(std::move(p));
-  });
-  return parameters;
-}
-
-MoRAOptimizerOptions optimizer_options(const Config& c) {
-  return {.kind = c.optimizer.kind,
-          .betas = c.optimizer.betas,
-          .eps = c.optimizer.eps,
-          .weight_decay = c.optimizer.weight_decay,
-          .momentum = c.optimizer.momentum,
-          .clip = c.train.clip};
-}
 
 // One run from its first update, or from a checkpoint, to its end.
 class Trainer {
@@ -107,8 +87,9 @@ class Trainer {
 
   // --- one update ---------------------------------------------------------------------------------------------------
 
-  // The gradient of the mean loss over all that is labelled in the update, and that loss.
-  double gradients_of(const std::vector<PackedBatch>& batches, Tensors& gradients) {
+  // The gradient of the mean loss over all that is labelled in the update, and that loss. `first` is the number of its
+  // first batch: called again with it, dropout repeats.
+  double gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients) const {
     double labels = 0, loss = 0;
     for (const PackedBatch& b : batches) labels += setup_.objective.weight(b);
     Tensors leaves;
@@ -116,16 +97,16 @@ class Trainer {
     for (const PackedBatch& batch : batches) {
       Context context;
       context.training = true;
+      context.recompute = config_.train.recompute;
       context.seed = uint64_t(config_.train.seed);
       context.epoch = uint64_t(at_.epoch);
-      context.step = uint64_t(at_.micro_batch++);
+      context.step = uint64_t(first++);
       Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
       if (const Tensor penalty = setup_.model->penalty(); penalty.defined())
         mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
       loss += mean.item();
       Tensors found = grad(mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
-      at_.tokens += batch.tokens();
     }
     return loss;
   }
@@ -148,14 +129,18 @@ class Trainer {
     const int64_t tokens_before = at_.tokens;
     const std::vector<PackedBatch> batches = next_batches();
     Tensors gradients;
-    const double loss = gradients_of(batches, gradients);
+    const int64_t first = at_.micro_batch;
+    const double loss = gradients_of(batches, first, gradients);
     const double lr = scheduler_.rate(at_.step, at_.last_rank_event);
-    MoRAOptimizer::Outcome outcome;
-    if (std::isfinite(loss)) outcome = optimizer_.step(gradients, lr);
+    MoRAOptimizer::Outcome outcome{.not_finite = "the loss"};
+    auto again = [&](Tensors& at) { return std::isfinite(gradients_of(batches, first, at)); };
+    if (std::isfinite(loss)) outcome = optimizer_.step(gradients, lr, again);
     ++at_.step;
+    at_.micro_batch += int64_t(batches.size());
+    for (const PackedBatch& batch : batches) at_.tokens += batch.tokens();
     at_.seconds = earlier_seconds_ + seconds_since(start_);
     const double speed = double(at_.tokens - tokens_before) / std::max(1e-9, seconds_since(began));
-    if (!outcome.applied) return skip(loss, outcome);
+    if (!outcome.applied) return skip(outcome.not_finite);
     at_.skipped = 0;
     at_.loss_sum += loss;
     Json line = {{"step", at_.step},
@@ -188,8 +173,7 @@ class Trainer {
                    "ranks");
   }
 
-  void skip(double loss, const MoRAOptimizer::Outcome& outcome) {
-    const std::string what = std::isfinite(loss) ? "the gradient of " + outcome.not_finite : "the loss";
+  void skip(const std::string& what) {
     directory_.log({{"step", at_.step}, {"event", {{"kind", "skipped_update"}, {"reason", what + " is not finite"}}}},
                    "train");
     progress_.note(fmt::format("update {} skipped: {} is not finite", at_.step, what));

@@ -194,4 +194,53 @@ TEST_F(TrainCommand, EachWrongConfigurationIsOneLineThatNamesTheFix) {
   EXPECT_NE(unseen.err.find("'fair'"), std::string::npos) << unseen.err;
 }
 
+TEST_F(TrainCommand, SharpnessLooksAroundAnAdapter) {
+  ASSERT_EQ(mora({"train",
+                  config("run",
+                         "adapter: {kind: lora, rank: 2}\noptimizer: {kind: lars, lr: 0.1, sam: {kind: sam}}\n"
+                         "train: {steps: 2, epochs: null, batch_size: 4, recompute: true, eval_every: null, "
+                         "save_every: null}\n"),
+                  "--quiet"})
+                .code,
+            0);
+  const Result result = mora({"sharpness", "--model", minilm, "--adapter", (directory / "run/adapter").string(),
+                              "--data", (source / ".cache/data/reviews.valid.tsv").string(), "--task", "classification",
+                              "--rows", "8", "--iterations", "3", "--points", "3", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const nlohmann::json json = result.json();
+  EXPECT_EQ(json["rows"], 8);
+  EXPECT_EQ(json["iterations"], 3);
+  EXPECT_GE(json["top_eigenvalue"], json["bottom_eigenvalue"]);
+  ASSERT_EQ(json["curve"].size(), 3u);
+  EXPECT_NEAR(json["curve"][1]["loss"].get<double>(), json["loss"].get<double>(), 1e-6);
+}
+
+TEST_F(TrainCommand, AMetaTrainedStartIsAdaptedInAFewUpdates) {
+  const std::string valid = (source / ".cache/data/products.valid.tsv").string();
+  const std::string meta =
+      directory
+          .write("meta.yaml", "model: " + minilm + "\ntasks: [{name: products, data: {train: " + valid +
+                                  "}}]\nmeta: {kind: anil, inner_lr: 0.1, shots: 2, queries: 2, "
+                                  "tasks_per_step: 1}\nadapter: {rank: 2}\n"
+                                  "train: {steps: 2, epochs: null}\nout: " +
+                                  (directory / "meta").string() + "\n")
+          .string();
+  const Result trained = mora({"meta-train", meta, "--quiet", "--json"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_EQ(trained.json()["steps"], 2);
+  EXPECT_EQ(metrics("meta").size(), 2u);
+  const std::string rows =
+      directory.write("rows.tsv", "text\tlabel\nfine\tgood\nawful\tbad\nlovely\tgood\nboring\tbad\n").string();
+  const Result adapted = mora({"adapt", "--meta", (directory / "meta").string(), "--data", rows, "--out",
+                               (directory / "new").string(), "--steps", "3", "--json"});
+  ASSERT_EQ(adapted.code, 0) << adapted.err;
+  EXPECT_EQ(adapted.json()["steps"], 3);
+  ASSERT_EQ(mora({"predict", "--model", minilm, "--adapter", (directory / "new/adapter").string(), "--data", rows,
+                  "--out", (directory / "predicted.jsonl").string()})
+                .code,
+            0);
+  EXPECT_NE(content(directory / "predicted.jsonl").find("\"good\""), std::string::npos);
+  EXPECT_EQ(mora({"train", meta, "--quiet"}).code, 1);
+}
+
 }  // namespace

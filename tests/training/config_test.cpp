@@ -367,6 +367,20 @@ TEST(Config, ATaskNeedsItsColumns) {
             "c.yaml:5: adapter.kind: none leaves nothing to train for causal_lm");
 }
 
+TEST(Config, AnOptimizersOwnKeysAreForItAlone) {
+  EXPECT_EQ(error_of(kSmallest, {"optimizer.kind=lamb", "optimizer.amsgrad=true"}),
+            "optimizer.amsgrad=true: optimizer.amsgrad: only adamw has it, not lamb");
+  EXPECT_EQ(error_of(kSmallest + "optimizer: {nesterov: true}"),
+            "c.yaml:5: optimizer.nesterov: only sgd has it, not adamw");
+  EXPECT_EQ(error_of(kSmallest + "optimizer: {kind: sgd, nesterov: true, momentum: 0}"),
+            "c.yaml:5: optimizer.nesterov: needs a momentum above 0");
+  EXPECT_EQ(error_of(kSmallest + "optimizer: {kind: sgd, larc: true}"),
+            "c.yaml:5: optimizer.larc: only lars has it, not sgd");
+  EXPECT_EQ(error_of(kSmallest + "optimizer: {lr: 0, head_lr: 0.1}"),
+            "c.yaml:5: optimizer.head_lr: needs an optimizer.lr above 0, of which it is a part");
+  EXPECT_EQ(parse(kSmallest + "optimizer: {kind: sgd, nesterov: true}").optimizer.nesterov, true);
+}
+
 TEST(Config, AWrongWordOfTheCommandLineIsItsOwnPlace) {
   EXPECT_EQ(error_of(kSmallest, {"optimzer.lr=1e-4"}),
             "optimzer.lr=1e-4: unknown key 'optimzer.lr'; did you mean 'optimizer.lr'? (a number of at least 0; "

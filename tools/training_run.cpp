@@ -1,0 +1,40 @@
+#include "tools/training_run.h"
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "mora/training/process_memory.h"
+#include "tools/metrics_json.h"
+
+namespace mora {
+namespace {
+
+std::atomic<int> pending_signal{0};
+
+void on_signal(int signal) {
+  const int before = pending_signal.exchange(signal);
+  if (signal != SIGUSR1 && (before == SIGINT || before == SIGTERM)) std::_Exit(128 + signal);
+}
+
+}  // namespace
+
+std::atomic<int>* watch_signals() {
+  for (int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, on_signal);
+  return &pending_signal;
+}
+
+nlohmann::ordered_json to_json(const TrainResult& result) {
+  return {{"out", result.out},
+          {"steps", result.steps},
+          {"epochs", result.epochs},
+          {"seconds", result.seconds},
+          {"tokens", result.tokens},
+          {"tokens_per_second", double(result.tokens) / std::max(1e-9, result.seconds)},
+          {"train_loss", result.train_loss},
+          {"valid", result.valid ? to_json(*result.valid) : nlohmann::ordered_json()},
+          {"trainable_parameters", result.trainable_parameters},
+          {"total_parameters", result.total_parameters},
+          {"peak_memory_bytes", peak_resident_bytes()}};
+}
+
+}  // namespace mora
