@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "mora/training/process_memory.h"
-#include "tools/metrics_json.h"
 
 namespace mora {
 namespace {

@@ -67,7 +67,7 @@ struct Trained {
       for (int64_t i = 0; i < p.value.numel(); ++i)
         gradients.back().mutable_data<float>()[i] = float(stream.normal(uint64_t(i)));
     }
-    optimizer.step(gradients, 1e-3);
+    optimizer.step(gradients, 1e-3, [](Tensors&) { return false; });
   }
   // Of the adapter, its gradients and its moments.
   size_t bytes() const {
