@@ -252,7 +252,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"optimizer: {lr: -1e-3}", "c.yaml:5: optimizer.lr: expected a number of at least 0, got '-1e-3'"},
         Wrong{"optimizer: {lr: 1,5}",
               "c.yaml:5: unknown key 'optimizer.5'; known here: kind, lr, head_lr, betas, eps, "
-              "weight_decay, momentum, lora_plus, sam"},
+              "weight_decay, amsgrad, momentum, nesterov, trust, larc, norm_floor, lora_plus, sam"},
         Wrong{"optimizer: {lr: 1_000}", "c.yaml:5: optimizer.lr: expected a number of at least 0, got '1_000'"},
         Wrong{"optimizer: {betas: [0.9]}",
               "c.yaml:5: optimizer.betas: expected a list of two numbers from 0 to below 1, got a list"},
