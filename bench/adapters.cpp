@@ -56,7 +56,9 @@ struct Kind {
 };
 
 std::vector<Kind> kinds() {
-  std::vector<Kind> list{{"lora", {.kind = AdapterSpec::Kind::lora}}};
+  std::vector<Kind> list;
+  for (int64_t rank : {4, 8, 12})  // ranks that adaptation moves between
+    list.push_back({"lora", {.kind = AdapterSpec::Kind::lora, .rank = rank}});
   using Operator = kernels::OperatorKind;
   for (Operator op : {Operator::truncation, Operator::sharing, Operator::group, Operator::group_sharing,
                       Operator::sharing_group, Operator::decouple, Operator::rotation, Operator::rotation_full})
@@ -70,7 +72,7 @@ class Step {
   Step(const Site& s, const std::shared_ptr<const kernels::FrozenWeight>& w, const AdapterSpec* spec)
       : w_(w), wanted_{leaf(normal({s.n, s.in}, 3))}, gy_(normal({s.n, s.out}, 4)) {
     if (!spec) return;
-    layer_ = make_layer(*spec, s.in, s.out, 5, 0);
+    layer_ = make_layer(*spec, w, 5, 0);
     layer_->visit_parameters([&](const std::string&, Tensor& value) { wanted_.push_back(value); });
   }
   Tensor output() { return layer_ ? layer_->forward(wanted_[0], w_, context_) : mora::linear(wanted_[0], w_); }
@@ -97,7 +99,8 @@ void measure(const Site& s, Report report) {
     Step adapted(s, w, &kind.spec);
     check_near("the output of a fresh adapter", double(adapted.output().data<float>()[0]), first, 1e-5);
     const double seconds = adapted.seconds();
-    report({.name = fmt::format("{} r=8, {} tokens {}->{} f32, forward+backward", kind.name, s.n, s.in, s.out),
+    report({.name = fmt::format("{} r={}, {} tokens {}->{} f32, forward+backward", kind.name, kind.spec.rank, s.n, s.in,
+                                s.out),
             .seconds = seconds,
             .rate = double(s.n) / seconds,
             .unit = "tokens/s",
