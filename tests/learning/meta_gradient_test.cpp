@@ -98,7 +98,7 @@ TEST(MetaGradient, ThroughATransformersInnerLoopAgreesWithFiniteDifferences) {
     if (path.ends_with("query") || path.ends_with("value")) paths.push_back(path);
   });
   for (const std::string& path : paths) {
-    const Linear& linear = *model.find(path);
+    const Linear& linear = **model.find(path)->slot;
     model.attach(path, std::make_unique<MoRA>(AdapterSpec{}, linear.in(), linear.out(), 4, ++index, DType::f64));
   }
   std::vector<Tensor*> slots;
