@@ -169,7 +169,6 @@ TEST_F(TrainCommand, EachWrongConfigurationIsOneLineThatNamesTheFix) {
       {"head: {pooling: middle}\n", "head.pooling"},
       {"adapter: {init_from: " + directory.path().string() + "}\n",
        "no adapter here: neither mora_config.json nor adapter_config.json"},
-      {"optimizer: {kind: lars}\n", "optimizer.kind: lars: not supported"},
       {"train: {precision: f16}\n", "train.precision: f16: not supported"},
   };
   for (const WrongUse& wrong : cases) {
