@@ -98,7 +98,8 @@ void FrozenWeight::pack(DType dtype) const {
 void FrozenWeight::drop_packed() const {
   for (auto& direction : packed_->matrices)
     for (auto& form : direction) form.reset();
-  packed_->f64_weight = packed_->f64_bias = Tensor();
+  packed_->by_rows = {};
+  packed_->bias = packed_->f64_weight = packed_->f64_bias = Tensor();
 }
 
 namespace cpu {

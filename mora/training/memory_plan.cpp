@@ -73,8 +73,8 @@ int64_t activation_numbers(MoRAModel& model, bool recompute) {
   return numbers + 3 * d;
 }
 
-// Batches of other lengths ask for blocks of other sizes: the allocator then keeps up to an eighth of the peak of live
-// bytes and 32 MiB more (engine/allocator.cpp).
+// Batches of other lengths ask for blocks of other sizes, and leave holes in the arena (engine/arena.h): allowed for
+// with an eighth of the peak of live bytes and 32 MiB.
 int64_t cache_bytes(const EpochPlan& plan, const TaskData& data, int64_t peak_live) {
   for (int64_t i = 1; i < plan.size(); ++i)
     if (tokens_of(plan.batch(i), data) != tokens_of(plan.batch(0), data)) return peak_live / 8 + (int64_t{32} << 20);
