@@ -11,6 +11,7 @@
 #include "loaders/json_fields.h"
 #include "loaders/quote.h"
 #include "loaders/safetensors.h"
+#include "loaders/staged_directory.h"
 #include "mora/adapters/adalora.h"
 #include "mora/adapters/dora.h"
 #include "mora/adapters/mora.h"
@@ -206,6 +207,12 @@ void save_adapter(const std::filesystem::path& directory, MoRAModel& model, cons
   model.visit_constants(add);
   write_safetensors(directory / "adapter.safetensors", tensors, {{"format", "mora"}});
   write_durable(directory / "mora_config.json", config.dump(2) + "\n");
+}
+
+void replace_adapter(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info) {
+  StagedDirectory staged(directory);
+  save_adapter(staged.path(), model, info);
+  staged.commit();
 }
 
 AdapterInfo read_adapter_info(const std::filesystem::path& directory) {

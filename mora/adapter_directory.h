@@ -24,6 +24,8 @@ struct AdapterInfo {
 
 // Writes mora_config.json and adapter.safetensors into an existing directory.
 void save_adapter(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info);
+// The same as a directory of its own, which appears, or takes the place of what was there, when it is whole.
+void replace_adapter(const std::filesystem::path& directory, MoRAModel& model, const AdapterInfo& info);
 
 // What an adapter directory, native or PEFT, says of itself.
 AdapterInfo read_adapter_info(const std::filesystem::path& directory);

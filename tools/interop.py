@@ -147,25 +147,27 @@ def classifier_adapter(kind, *overrides):
     return trained(kind, "classification", "head.pooling=pooler", "train.steps=4", "optimizer.lr=3e-3", *overrides)
 
 
-def mora_as_lora():
+def expect_peft_logits(name, adapter, lines):
+    """The adapter, exported and loaded by peft, gives the logits that mora gives with it."""
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    mora("export", "--adapter", adapter, "--to", "peft", "--out", WORK / f"{name}.peft")
+    base = AutoModelForSequenceClassification.from_pretrained(MINILM, num_labels=2)
+    model = PeftModel.from_pretrained(base, WORK / f"{name}.peft").eval()
+    theirs = outputs(model, AutoTokenizer.from_pretrained(MINILM), lines, lambda out: out.logits[0])
+    return expect_near(name, forward(MINILM, "logits", lines, "--adapter", adapter), theirs, 1e-4)
+
+
+def mora_as_lora():
     lines, results = texts(50), []
     for operator in ("truncation", "sharing", "group", "group_sharing", "sharing_group"):
         adapter = classifier_adapter(operator, "adapter.kind=mora", f"adapter.operator={operator}")
-        mora("export", "--adapter", adapter, "--to", "peft", "--out", WORK / f"{operator}.peft")
-        base = AutoModelForSequenceClassification.from_pretrained(MINILM, num_labels=2)
-        model = PeftModel.from_pretrained(base, WORK / f"{operator}.peft").eval()
-        theirs = outputs(model, AutoTokenizer.from_pretrained(MINILM), lines, lambda out: out.logits[0])
-        results.append(expect_near(operator, forward(MINILM, "logits", lines, "--adapter", adapter), theirs, 1e-4))
+        results.append(expect_peft_logits(operator, adapter, lines))
     return ", ".join(results)
 
 
 def peft_family():
-    from peft import PeftModel
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
     lines, results = texts(20), []
     kinds = {
         "rslora": ["adapter.kind=rslora"],
@@ -178,11 +180,7 @@ def peft_family():
     }
     for name, overrides in kinds.items():
         adapter = classifier_adapter(name, *overrides)
-        mora("export", "--adapter", adapter, "--to", "peft", "--out", WORK / f"{name}.peft")
-        base = AutoModelForSequenceClassification.from_pretrained(MINILM, num_labels=2)
-        model = PeftModel.from_pretrained(base, WORK / f"{name}.peft").eval()
-        theirs = outputs(model, AutoTokenizer.from_pretrained(MINILM), lines, lambda out: out.logits[0])
-        results.append(expect_near(name, forward(MINILM, "logits", lines, "--adapter", adapter), theirs, 1e-4))
+        results.append(expect_peft_logits(name, adapter, lines))
     return ", ".join(results)
 
 

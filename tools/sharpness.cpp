@@ -1,16 +1,15 @@
 // mora sharpness: how sharp the loss is around a trained adapter.
 #include <nlohmann/json.hpp>
 
-#include "mora/training/inference.h"
 #include "mora/training/sharpness.h"
-#include "tools/command.h"
+#include "tools/labelled_rows.h"
 
 namespace mora {
 namespace {
 
 struct Arguments {
-  std::string model, adapter, data, task, text = "text", label = "label";
-  int64_t max_length = 256, rows = 256;
+  LabelledRows of;
+  int64_t rows = 256;
   SharpnessOptions options;
 };
 
@@ -23,14 +22,7 @@ void show(const Sharpness& s, int64_t rows) {
 }
 
 void run(const Arguments& a, Session& session) {
-  const InferenceModel opened = open_for_inference(a.model, a.adapter);
-  const Task task = parse_task(a.task);
-  DataConfig columns;
-  columns.train = {a.data};
-  columns.text = a.text;
-  columns.label = a.label;
-  columns.max_length = a.max_length;
-  TaskData data = labelled_data(opened, a.model, task, columns);
+  auto [opened, task, data] = open(a.of);
   if (a.rows < data.size()) {  // spread over the file
     std::vector<int64_t> chosen(static_cast<size_t>(a.rows));
     for (size_t i = 0; i < chosen.size(); ++i) chosen[i] = int64_t(i) * data.size() / a.rows;
@@ -57,21 +49,13 @@ void add_sharpness(CLI::App& program, Session& session) {
   CLI::App* command =
       add_command(program, session, "sharpness", "top Hessian eigenvalue over an adapter, and the loss around it",
                   [a, &session] { run(*a, session); });
-  command->add_option("--model", a->model, "a Hugging Face directory or a .gguf file")->required()->type_name("MODEL");
-  command->add_option("--adapter", a->adapter, "an adapter directory, MoRA's or PEFT's")->required()->type_name("DIR");
-  command->add_option("--data", a->data, ".tsv, .csv or .jsonl")->required()->type_name("FILE");
-  command->add_option("--task", a->task, "classification, regression or causal_lm")
-      ->required()
-      ->check(CLI::IsMember({"classification", "regression", "causal_lm"}))
-      ->type_name("TASK");
-  command->add_option("--text", a->text, "the text's column (default: text)")->type_name("COLUMN");
-  command->add_option("--label", a->label, "the label's column (default: label)")->type_name("COLUMN");
+  add_options(*command, a->of);
+  command->get_option("--adapter")->required();
   auto count = [&](const char* name, int64_t& value, const char* meaning) {
     command->add_option(name, value, fmt::format("{} (default: {})", meaning, value))
         ->check(CLI::PositiveNumber)
         ->type_name("N");
   };
-  count("--max-length", a->max_length, "tokens a row is cut to");
   count("--rows", a->rows, "rows to measure on, spread over the file");
   count("--iterations", a->options.iterations, "products of the Hessian with a vector, at most");
   count("--points", a->options.points, "points of the curve");

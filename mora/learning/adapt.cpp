@@ -5,7 +5,6 @@
 #include "loaders/json.h"
 #include "loaders/json_fields.h"
 #include "loaders/safetensors.h"
-#include "loaders/staged_directory.h"
 #include "mora/adapter_directory.h"
 #include "mora/learning/few_shot.h"
 #include "mora/learning/meta_gradient.h"
@@ -73,9 +72,7 @@ TrainResult adapt(const AdaptOptions& options) {
   for (size_t i = 0; i < own.size(); ++i) kernels::copy(phi[i], own[i]);
   info.labels = data.labels();
   std::filesystem::create_directories(options.out);
-  StagedDirectory staged(std::filesystem::path(options.out) / "adapter");
-  save_adapter(staged.path(), model, info);
-  staged.commit();
+  replace_adapter(std::filesystem::path(options.out) / "adapter", model, info);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.trainable_parameters = model.trainable_parameters();
   return result;

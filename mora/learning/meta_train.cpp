@@ -8,6 +8,7 @@
 #include "kernels/binary.h"
 #include "loaders/durable_file.h"
 #include "loaders/safetensors.h"
+#include "loaders/staged_directory.h"
 #include "mora/learning/few_shot.h"
 #include "mora/learning/meta_gradient.h"
 #include "mora/training/optimization.h"
@@ -165,9 +166,7 @@ class MetaTrainer {
   }
 
   void save() {
-    StagedDirectory adapter(directory_.adapter());
-    save_adapter(adapter.path(), *setup_.model, setup_.info);
-    adapter.commit();
+    replace_adapter(directory_.adapter(), *setup_.model, setup_.info);
     StagedDirectory meta(directory_.path() / "meta");
     const Json json = {{"kind", config_.meta->kind}, {"inner_lr", loop_.rate}, {"inner_steps", loop_.steps}};
     write_durable(meta.path() / "meta.json", json.dump(2) + "\n");

@@ -35,8 +35,8 @@ class WeightReader {
   // The head of a language model: the embeddings (V, d) where they are tied, else lm_head.weight; null where that is
   // absent.
   std::shared_ptr<const kernels::FrozenWeight> lm_head(const Tensor& embeddings, bool tied) const {
-    if (!tied && !contains("lm_head.weight")) return nullptr;
     if (tied) return std::make_shared<kernels::FrozenWeight>(embeddings, Tensor());
+    if (!contains("lm_head.weight")) return nullptr;
     WeightInFile w = in_file("lm_head.weight", embeddings.shape());
     return std::make_shared<kernels::FrozenWeight>(w.meta, std::move(w.load), Tensor());
   }

@@ -211,19 +211,13 @@ class Trainer {
     if (std::isfinite(value) && better) {
       at_.best = value;
       at_.evaluations_since_best = 0;
-      save_adapter_to(directory_.best());
+      replace_adapter(directory_.best(), *setup_.model, setup_.info);
     } else if (++at_.evaluations_since_best;
                config_.train.early_stop && at_.evaluations_since_best >= config_.train.early_stop->patience) {
       progress_.note(
           fmt::format("stopped early: {} has not improved in {} evaluations", metric, at_.evaluations_since_best));
       ended_ = true;
     }
-  }
-
-  void save_adapter_to(const std::filesystem::path& target) {
-    StagedDirectory staged(target);
-    save_adapter(staged.path(), *setup_.model, setup_.info);
-    staged.commit();
   }
 
   void save() {
@@ -276,7 +270,7 @@ class Trainer {
   }
 
   TrainResult finish() {
-    save_adapter_to(directory_.adapter());
+    replace_adapter(directory_.adapter(), *setup_.model, setup_.info);
     TrainResult result;
     result.out = config_.out;
     result.steps = at_.step;
