@@ -14,8 +14,10 @@ endif()
 add_library(mora_compile_options INTERFACE)
 target_compile_options(mora_compile_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror
                        -fno-math-errno -fno-trapping-math)
-if(MORA_SANITIZE OR MORA_FUZZ)  # instrumented code takes long to compile: half as long at -O1 -g1, a third with one body a kernel
-  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -g1")
+# Instrumented code takes long to compile: a third with one body a kernel, and without optimisation where no loop is hot.
+if(MORA_SANITIZE OR MORA_FUZZ)
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O0 -g1")
+  set(MORA_HOT_FOLDERS engine kernels autograd optim loaders)
   add_compile_definitions(HWY_COMPILE_ONLY_STATIC MORA_SANITIZED)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     add_compile_options(-march=haswell)
