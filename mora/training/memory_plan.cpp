@@ -57,9 +57,10 @@ int64_t packed_weight_bytes(Model& model) {
 }
 
 // What autograd keeps of a token, in numbers: of a layer the residual stream (twice), what attention reads and gives,
-// and the inputs of the activation (outputs of norms and activations are computed again); of an adapted linear its
-// compressed input. With recomputation: each layer's input, and of one layer all of it.
-int64_t activation_numbers(MoRAModel& model, bool recompute) {
+// and the inputs of the activation (outputs of norms and activations are computed again); of an adapted linear x·Aᵀ, or
+// with dropout the dropped x and what the adapter makes of it; what MoRA compresses is else computed again. With
+// recomputation: each layer's input, and of one layer all of it.
+int64_t activation_numbers(MoRAModel& model, bool dropout, bool recompute) {
   const HfConfig& c = model.base().config();
   const int64_t d = c.hidden_size, f = c.intermediate_size;
   const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
@@ -67,17 +68,20 @@ int64_t activation_numbers(MoRAModel& model, bool recompute) {
   int64_t numbers = c.num_hidden_layers * (2 * d + 2 * q + 2 * kv + (gated ? 2 : 1) * f);
   for (const auto& [path, linear] : model.adapted()) {
     const auto* mora = dynamic_cast<const MoRA*>(&linear->layer());
-    numbers += mora ? mora->op().chunks() * mora->op().rank : linear->layer().rank();
+    const int64_t compressed = mora ? mora->op().chunks() * mora->op().rank : linear->layer().rank();
+    if (dropout)
+      numbers += linear->in() + 2 * compressed;
+    else if (!mora)
+      numbers += compressed;
   }
   if (recompute) numbers = numbers / std::max<int64_t>(1, c.num_hidden_layers) + c.num_hidden_layers * d;
   return numbers + 3 * d;
 }
 
-// Batches of other lengths ask for blocks of other sizes, and leave holes in the arena (engine/arena.h): allowed for
-// with an eighth of the peak of live bytes and 32 MiB.
-int64_t cache_bytes(const EpochPlan& plan, const TaskData& data, int64_t peak_live) {
+// Batches of other lengths leave holes of other sizes in the arena (engine/arena.h).
+int64_t hole_bytes(const EpochPlan& plan, const TaskData& data) {
   for (int64_t i = 1; i < plan.size(); ++i)
-    if (tokens_of(plan.batch(i), data) != tokens_of(plan.batch(0), data)) return peak_live / 8 + (int64_t{32} << 20);
+    if (tokens_of(plan.batch(i), data) != tokens_of(plan.batch(0), data)) return int64_t{32} << 20;
   return 0;
 }
 
@@ -125,13 +129,12 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   plan.optimizer_bytes = gradients + moments;
   plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);
   if (!measure) {
-    plan.activation_bytes =
-        batch.tokens() * int64_t(size_of(model.dtype())) * activation_numbers(*setup.model, config.train.recompute);
+    plan.activation_bytes = batch.tokens() * int64_t(size_of(model.dtype())) *
+                            activation_numbers(*setup.model, config.adapter.dropout > 0, config.train.recompute);
     const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
     const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
-    const int64_t peak_live = memory_stats().live_bytes + first_touched;
-    plan.peak_bytes = resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) +
-                      cache_bytes(epoch, setup.train, peak_live);
+    plan.peak_bytes =
+        resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) + hole_bytes(epoch, setup.train);
     return plan;
   }
   model.pack();
@@ -140,8 +143,7 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   reset_peak_memory();
   const double seconds = run_batch(setup, batch, config.train);
   plan.activation_bytes = std::max<int64_t>(0, memory_stats().peak_bytes - before - trained);
-  plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) +
-                    cache_bytes(epoch, setup.train, memory_stats().peak_bytes);
+  plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) + hole_bytes(epoch, setup.train);
   int64_t all_tokens = 0;
   for (int32_t length : setup.train.lengths()) all_tokens += length;
   const double tokens_per_update = double(all_tokens) / double(updates_per_epoch(config.train, epoch));
