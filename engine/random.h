@@ -25,7 +25,7 @@ inline PhiloxBlock philox(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
 }
 
 // What a stream of random numbers is for: streams of different purposes never overlap.
-enum class Purpose : uint32_t { init, dropout, shuffle, split, router_noise, sampling, meta, probe };
+enum class Purpose : uint32_t { init, dropout, shuffle, split, router_noise, sampling, meta, probe, replay };
 
 // The identity of a stream. `seed` is the key; the rest is hashed into the upper half of the counter.
 struct RandomKey {

@@ -89,7 +89,7 @@ void show_histogram(const std::vector<Range>& ranges) {
 
 void run(const Arguments& a, Session& session) {
   const Config config = load_config(a.config, a.overrides);
-  const TaskData data = read_training_data(config).train;
+  const TaskData data = read_training_data(config_of_task(config, 0)).train;
   const Tokenizer tokenizer = load_tokenizer(config.model);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array(), bars = nlohmann::ordered_json::array();
   for (int64_t i = 0; i < std::min(a.rows, data.size()); ++i) {

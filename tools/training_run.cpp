@@ -23,17 +23,19 @@ std::atomic<int>* watch_signals() {
 }
 
 nlohmann::ordered_json to_json(const TrainResult& result) {
-  return {{"out", result.out},
-          {"steps", result.steps},
-          {"epochs", result.epochs},
-          {"seconds", result.seconds},
-          {"tokens", result.tokens},
-          {"tokens_per_second", double(result.tokens) / std::max(1e-9, result.seconds)},
-          {"train_loss", result.train_loss},
-          {"valid", result.valid ? to_json(*result.valid) : nlohmann::ordered_json()},
-          {"trainable_parameters", result.trainable_parameters},
-          {"total_parameters", result.total_parameters},
-          {"peak_memory_bytes", peak_resident_bytes()}};
+  nlohmann::ordered_json json = {{"out", result.out},
+                                 {"steps", result.steps},
+                                 {"epochs", result.epochs},
+                                 {"seconds", result.seconds},
+                                 {"tokens", result.tokens},
+                                 {"tokens_per_second", double(result.tokens) / std::max(1e-9, result.seconds)},
+                                 {"train_loss", result.train_loss},
+                                 {"valid", result.valid ? to_json(*result.valid) : nlohmann::ordered_json()},
+                                 {"trainable_parameters", result.trainable_parameters},
+                                 {"total_parameters", result.total_parameters},
+                                 {"peak_memory_bytes", peak_resident_bytes()}};
+  if (result.continual) json["continual"] = to_json(*result.continual);
+  return json;
 }
 
 }  // namespace mora

@@ -26,15 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The configuration of one of the tasks on its own.
-Config config_of_task(const Config& config, size_t i) {
-  Config single = config;
-  single.data = config.tasks.at(i).data;
-  single.tasks.clear();
-  single.meta.reset();
-  return single;
-}
-
 void check(const Config& c) {
   require<ConfigError>(c.meta.has_value() && !c.tasks.empty(), "meta: missing; mora meta-train needs meta: and tasks:");
   require<ConfigError>(c.task != Task::causal_lm, "task: causal_lm: mora meta-train learns classification, regression");
@@ -61,7 +52,7 @@ class MetaTrainer {
       : config_(config),
         options_(options),
         setup_((check(config), set_up(config_of_task(config, 0)))),
-        tasks_(read_tasks(config, setup_.train)),
+        tasks_(read_tasks(config, setup_.tasks[0].train)),
         directory_(config.out, RunDirectory::Start::fresh),
         tensors_(*setup_.model),
         loop_{.kind = parse_meta_kind(config.meta->kind),

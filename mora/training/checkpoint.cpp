@@ -13,12 +13,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t format_version = 2;
+constexpr int64_t format_version = 3;
 constexpr int64_t no_limit = INT64_MAX;
 constexpr const char *optimizer_file = "optimizer.safetensors", *ranks_file = "ranks.safetensors",
-                     *state_file = "state.json";
-constexpr const char* member_files[] = {"mora_config.json", "adapter.safetensors", optimizer_file, ranks_file,
-                                        state_file};
+                     *continual_file = "continual.safetensors", *state_file = "state.json";
+constexpr const char* member_files[] = {"mora_config.json", "adapter.safetensors", optimizer_file,
+                                        ranks_file,         continual_file,        state_file};
 
 void write_tensors(const std::filesystem::path& file, const std::vector<NamedTensor>& tensors) {
   std::map<std::string, Tensor> by_name;
@@ -46,6 +46,9 @@ Json to_json(const Progression& p) {
   j["best"] = p.best ? Json(*p.best) : Json(nullptr);
   j["evaluations_since_best"] = p.evaluations_since_best;
   j["last_rank_event"] = p.last_rank_event ? Json(*p.last_rank_event) : Json(nullptr);
+  j["task"] = p.task;
+  j["task_start"] = p.task_start;
+  j["accuracies"] = p.accuracies;
   return j;
 }
 
@@ -62,6 +65,11 @@ Progression progression_from(const JsonFields& f) {
   if (f.has("best")) p.best = f.number("best", -1e300, 1e300);
   p.evaluations_since_best = f.integer("evaluations_since_best", 0, no_limit);
   if (f.has("last_rank_event")) p.last_rank_event = f.integer("last_rank_event", 0, no_limit);
+  p.task = f.integer("task", 0, no_limit);
+  p.task_start = f.integer("task_start", 0, no_limit);
+  for (const nlohmann::json& row : f.require_member("accuracies"))
+    for (std::vector<double>& values = p.accuracies.emplace_back(); const nlohmann::json& value : row)
+      values.push_back(value.is_number() ? value.get<double>() : 0);
   return p;
 }
 
@@ -93,6 +101,7 @@ void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& c
   save_adapter(staged.path(), model, info);
   write_tensors(staged.path() / optimizer_file, checkpoint.optimizer);
   write_tensors(staged.path() / ranks_file, checkpoint.ranks);
+  write_tensors(staged.path() / continual_file, checkpoint.continual);
   Json state = to_json(checkpoint.progression);
   state["config"] = checkpoint.config;
   write_durable(staged.path() / state_file, state.dump(2) + "\n");
@@ -114,7 +123,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& directory) {
   const nlohmann::json document = read_json(state_path);
   const JsonFields state(document, state_path.string());
   return {progression_from(state), read_tensors(directory / optimizer_file), read_tensors(directory / ranks_file),
-          state.string("config")};
+          read_tensors(directory / continual_file), state.string("config")};
 }
 
 }  // namespace mora

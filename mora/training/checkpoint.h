@@ -1,8 +1,7 @@
 // A checkpoint: everything a run needs to go on as if it had never stopped.
 //
 //   checkpoints/step-000200/  mora_config.json  adapter.safetensors  optimizer.safetensors  ranks.safetensors
-//   state.json
-//                             manifest.json
+//                             continual.safetensors  state.json  manifest.json
 //
 // The trained tensors are a native adapter (mora/adapter_directory.h), since their shapes change with ranks.
 // The manifest holds the size and checksum of each file and is written last; the directory appears by a rename.
@@ -29,13 +28,16 @@ struct Progression {
   int64_t skipped = 0;         // updates skipped in a row
   std::optional<double> best;  // of the early-stop metric, or the validation loss
   int64_t evaluations_since_best = 0;
-  std::optional<int64_t> last_rank_event;  // the update after which ranks last changed
+  std::optional<int64_t> last_rank_event;       // the update after which ranks last changed
+  int64_t task = 0;                             // of a continual run: the one whose updates come next,
+  int64_t task_start = 0;                       // the updates made before it,
+  std::vector<std::vector<double>> accuracies;  // and what was measured after those before (AccuracyMatrix::rows)
 };
 
 struct Checkpoint {
   Progression progression;
-  std::vector<NamedTensor> optimizer, ranks;  // moments; what RankPlan knows
-  std::string config;                         // resolved YAML of the run that wrote it
+  std::vector<NamedTensor> optimizer, ranks, continual;  // moments; what RankPlan and ContinualPlan know
+  std::string config;                                    // resolved YAML of the run that wrote it
 };
 
 // With the adapter and head of `model`.

@@ -40,8 +40,30 @@ class CrossChecks {
     if (config_.data) check_rows(*config_.data, "data");
     for (size_t i = 0; i < config_.tasks.size(); ++i)
       check_rows(config_.tasks[i].data, fmt::format("tasks[{}].data", i));
+    if (config_.continual) check_continual();
     require<ConfigError>(!config_.head.class_weights || config_.task == Task::classification,
                          "{}: only classification has class weights", at("head.class_weights"));
+  }
+
+  void check_continual() const {
+    const ContinualConfig& continual = *config_.continual;
+    require<ConfigError>(config_.task == Task::classification, "{}: a continual run learns classification, not {}",
+                         at("task"), name_of(config_.task));
+    require<ConfigError>(!continual.weight || continual.kind == "ewc" || continual.kind == "olora",
+                         "{}: only ewc and olora have it, not {}", at("continual.weight"), continual.kind);
+    require<ConfigError>(!config_.adapter.adapt && !config_.adapter.restart,
+                         "{}: does not go with adapter.adapt or adapter.restart", at("continual"));
+    require<ConfigError>(!config_.head.class_weights || !config_.head.class_weights->balanced,
+                         "{}: balanced: the tasks have different rows; give numbers", at("head.class_weights"));
+    for (size_t i = 0; i < config_.tasks.size(); ++i) {
+      const DataConfig& data = config_.tasks[i].data;
+      require<ConfigError>(!data.valid.empty() || data.valid_fraction,
+                           "{}: needs valid or valid_fraction: every task is measured after each",
+                           at(fmt::format("tasks[{}].data", i)));
+      for (size_t j = 0; j < i; ++j)
+        require<ConfigError>(config_.tasks[i].name != config_.tasks[j].name, "{}: '{}' is there twice",
+                             at(fmt::format("tasks[{}].name", i)), shown(config_.tasks[i].name));
+    }
   }
 
   void check_rows(const DataConfig& data, const std::string& path) const {

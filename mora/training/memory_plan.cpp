@@ -85,12 +85,16 @@ int64_t hole_bytes(const EpochPlan& plan, const TaskData& data) {
   return 0;
 }
 
-// Tensors as large as what is trained that the optimizer keeps: moments, and what SAM saves while it is away from w.
-int64_t optimizer_copies(const OptimizerConfig& o) {
+// Tensors as large as what is trained that a run keeps: moments, what SAM saves while it is away from w, the smoothed
+// importance and its uncertainty (adapter.adapt), the Fisher information and its centre (ewc).
+int64_t kept_copies(const Config& config) {
+  const OptimizerConfig& o = config.optimizer;
   const bool adam = o.kind == "adamw" || o.kind == "lamb";
   const int64_t moments = adam ? (o.amsgrad ? 3 : 2) : (o.momentum > 0 ? 1 : 0);
   const int64_t sam = !o.sam ? 0 : o.sam->kind == "looksam" ? 3 : 1;  // w; LookSAM also g and g_v
-  return moments + sam;
+  const int64_t importance = config.adapter.adapt && config.adapter.adapt->importance == "sensitivity" ? 2 : 0;
+  const int64_t elastic = config.continual && config.continual->kind == "ewc" ? 2 : 0;
+  return moments + sam + importance + elastic;
 }
 
 // Forward and backward passes an update takes, on average.
@@ -116,15 +120,17 @@ double run_batch(TrainingSetup& setup, const PackedBatch& batch, const TrainConf
 
 MemoryPlan plan_memory(const Config& config, bool measure) {
   TrainingSetup setup = set_up(config);
+  const TaskData& rows = setup.tasks[0].train;
   Model& model = setup.model->base();
-  const EpochPlan epoch = epoch_plan(config, setup.train.lengths(), 0);
-  const PackedBatch batch = setup.train.batch(longest_batch(epoch, setup.train));
+  const EpochPlan epoch = epoch_plan(config_of_task(config, 0), rows.lengths(), 0);
+  const PackedBatch batch = rows.batch(longest_batch(epoch, rows));
   const int64_t trained = setup.model->trainable_parameters() * kFloat;
   const int64_t gradients = (config.train.accumulate > 1 ? 2 : 1) * trained;
-  const int64_t moments = optimizer_copies(config.optimizer) * trained;
+  const int64_t moments = kept_copies(config) * trained;
 
   MemoryPlan plan;
-  plan.steps = total_updates(config, setup.train.lengths());
+  for (size_t i = 0; i < setup.tasks.size(); ++i)
+    plan.steps += total_updates(config_of_task(config, i), setup.tasks[i].train.lengths());
   plan.adapter_bytes = trained;
   plan.optimizer_bytes = gradients + moments;
   plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);
@@ -134,7 +140,7 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
     const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
     const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
     plan.peak_bytes =
-        resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) + hole_bytes(epoch, setup.train);
+        resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) + hole_bytes(epoch, rows);
     return plan;
   }
   model.pack();
@@ -143,9 +149,9 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   reset_peak_memory();
   const double seconds = run_batch(setup, batch, config.train);
   plan.activation_bytes = std::max<int64_t>(0, memory_stats().peak_bytes - before - trained);
-  plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) + hole_bytes(epoch, setup.train);
+  plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) + hole_bytes(epoch, rows);
   int64_t all_tokens = 0;
-  for (int32_t length : setup.train.lengths()) all_tokens += length;
+  for (int32_t length : rows.lengths()) all_tokens += length;
   const double tokens_per_update = double(all_tokens) / double(updates_per_epoch(config.train, epoch));
   plan.seconds_per_step = passes(config.optimizer) * seconds * tokens_per_update / double(batch.tokens());
   return plan;

@@ -14,8 +14,6 @@ void refuse_unsupported(const Config& c) {
   auto refuse = [](bool present, std::string_view key) {
     require<ConfigError>(!present, "{}: not supported by this version of mora train", key);
   };
-  refuse(!c.tasks.empty() || !c.data, "tasks");
-  refuse(c.continual.has_value(), "continual");
   require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
   refuse(c.adapter.experts.has_value(), "adapter.experts");
   refuse(c.adapter.act.has_value(), "adapter.act");
@@ -76,13 +74,33 @@ void set_up_head(const Config& c, MoRAModel& model, const std::vector<std::strin
                        model.classifier()->weight.dim(0), outputs);
 }
 
+// The data of every task. The first one's labels are those of all: one classifier learns them in turn.
+std::vector<TrainingData> read_tasks(const Config& c) {
+  std::vector<TrainingData> tasks;
+  for (size_t i = 0; i < std::max<size_t>(1, c.tasks.size()); ++i) {
+    const std::vector<std::string> labels = i == 0 ? std::vector<std::string>{} : tasks[0].train.labels();
+    tasks.push_back(read_training_data(config_of_task(c, i), labels));
+  }
+  return tasks;
+}
+
 }  // namespace
 
-TrainingData read_training_data(const Config& c) {
+Config config_of_task(const Config& config, size_t task) {
+  if (config.tasks.empty()) return config;
+  Config single = config;
+  single.data = config.tasks.at(task).data;
+  single.tasks.clear();
+  single.continual.reset();
+  single.meta.reset();
+  return single;
+}
+
+TrainingData read_training_data(const Config& c, const std::vector<std::string>& labels) {
   require<ConfigError>(c.data.has_value(), "data: missing; what are the rows to learn from?");
   TaskDataOptions options{
-      .task = c.task, .files = c.data->train, .columns = *c.data, .labelled = true, .known_labels = {}};
-  if (c.adapter.init_from) options.known_labels = read_adapter_info(*c.adapter.init_from).labels;
+      .task = c.task, .files = c.data->train, .columns = *c.data, .labelled = true, .known_labels = labels};
+  if (c.adapter.init_from && labels.empty()) options.known_labels = read_adapter_info(*c.adapter.init_from).labels;
   options.columns.max_length = std::min(options.columns.max_length, longest_sequence(open_model_files(c.model).config));
   TrainingData data{.train = TaskData(options, c.model), .valid = {}};
   if (!c.data->valid.empty()) {
@@ -106,13 +124,12 @@ TrainingSetup set_up(const Config& c) {
 
   AdapterInfo& info = setup.info;
   if (c.adapter.init_from) info = load_adapter(*c.adapter.init_from, model);
-  TrainingData data = read_training_data(c);
-  setup.train = std::move(data.train);
-  setup.valid = std::move(data.valid);
+  setup.tasks = read_tasks(c);
+  const TaskData& train = setup.tasks[0].train;
   if (!c.adapter.init_from) add_adapters(c, model);
   info.base_model = c.model;
   info.task = name_of(c.task);
-  info.labels = setup.train.labels();
+  info.labels = train.labels();
   if (c.task == Task::causal_lm) {
     require<ConfigError>(model.base().lm_head() != nullptr,
                          "task: causal_lm: {} is a {} model, which has no language-model head", c.model,
@@ -122,7 +139,7 @@ TrainingSetup set_up(const Config& c) {
     info.pooling = name_of(model.pooling());
   }
   require<ConfigError>(model.trainable_parameters() > 0, "adapter.kind: none: nothing is left to train");
-  setup.objective = {.task = c.task, .class_weights = class_weights_of(c.head.class_weights, setup.train)};
+  setup.objective = {.task = c.task, .class_weights = class_weights_of(c.head.class_weights, train)};
   setup.total_parameters = parameter_count(*open_model_files(c.model).weights) + model.trainable_parameters();
   return setup;
 }

@@ -11,14 +11,18 @@ struct TrainingData {
   TaskData train, valid;  // valid may be empty
 };
 
+// The configuration of one of the tasks on its own; of a run without tasks, the configuration.
+Config config_of_task(const Config& config, size_t task);
+
 // The rows of data.train and data.valid (or valid_fraction), tokenized for the model of the configuration, whose
-// weights are not read. Throws IoError, ConfigError for files and rows.
-TrainingData read_training_data(const Config& config);
+// weights are not read. `labels`: the classes there are; empty: those of adapter.init_from or of the data. Throws
+// IoError, ConfigError for files and rows.
+TrainingData read_training_data(const Config& config, const std::vector<std::string>& labels = {});
 
 struct TrainingSetup {
   std::unique_ptr<MoRAModel> model;
   AdapterInfo info;
-  TaskData train, valid;  // valid may be empty
+  std::vector<TrainingData> tasks;  // in their order; without tasks, one
   Objective objective;
   int64_t total_parameters = 0;  // frozen and trained
 };

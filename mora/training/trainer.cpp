@@ -35,10 +35,12 @@ class Trainer {
       : config_(config),
         options_(options),
         setup_(set_up(config)),
+        continual_(config, setup_),
+        task_(config_of_task(config, 0)),
         directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
         plan_(plan_of(0)),
-        total_(total_updates(config, setup_.train.lengths())),
+        total_(total_updates(task_, data().train.lengths())),
         scheduler_(config.optimizer.lr, config.schedule.over(total_, config.optimizer.lr),
                    rewarm_updates(config.adapter)),
         ranks_(std::in_place, config, total_, *setup_.model, optimizer_),
@@ -49,9 +51,10 @@ class Trainer {
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;
     setup_.model->base().pack();
-    for (const std::string& line : setup_.train.warnings()) progress_.note("warning: " + line);
+    for (const TrainingData& task : setup_.tasks)
+      for (const std::string& line : task.train.warnings()) progress_.note("warning: " + line);
     start_ = Clock::now();
-    while (at_.step < total_ && !ended_) {
+    while (at_.step < task_end() && !all_measured() && !ended_) {
       update();
       after_update();
     }
@@ -61,7 +64,24 @@ class Trainer {
  private:
   // --- the plan -----------------------------------------------------------------------------------------------------
 
-  EpochPlan plan_of(uint64_t epoch) const { return epoch_plan(config_, setup_.train.lengths(), epoch); }
+  const TrainingData& data() const { return setup_.tasks[size_t(at_.task)]; }
+  int64_t task_end() const { return at_.task_start + total_; }  // in updates of the run
+  bool is_last_task() const { return at_.task + 1 == std::ssize(setup_.tasks); }
+  bool all_measured() const { return config_.continual && std::ssize(at_.accuracies) == std::ssize(setup_.tasks); }
+
+  // What depends on the task whose updates come, and on the tensors that it trains.
+  void enter_task() {
+    task_ = config_of_task(config_, size_t(at_.task));
+    optimizer_ = MoRAOptimizer(parameters_of(*setup_.model, config_.optimizer), optimizer_options(config_));
+    plan_ = plan_of(uint64_t(at_.epoch));
+    total_ = total_updates(task_, data().train.lengths());
+    scheduler_ = MoRAScheduler(config_.optimizer.lr, config_.schedule.over(total_, config_.optimizer.lr),
+                               rewarm_updates(config_.adapter));
+    ranks_.emplace(config_, total_, *setup_.model, optimizer_);
+    continual_.enter_task(at_.task, optimizer_.parameters());
+  }
+
+  EpochPlan plan_of(uint64_t epoch) const { return epoch_plan(task_, data().train.lengths(), epoch); }
   bool is_due(const std::optional<Interval>& interval) const {
     if (!interval) return false;
     const int64_t every =
@@ -80,8 +100,11 @@ class Trainer {
     }
     std::vector<PackedBatch> batches;
     for (int64_t i = 0; i < config_.train.accumulate && at_.batch < plan_.size(); ++i) {
-      batches.push_back(setup_.train.batch(plan_.batch(at_.batch++)));
+      batches.push_back(data().train.batch(plan_.batch(at_.batch++)));
     }
+    int64_t rows = 0;
+    for (const PackedBatch& batch : batches) rows += batch.sequences();
+    if (auto rehearsed = continual_.rehearsal(rows, at_.step)) batches.push_back(std::move(*rehearsed));
     return batches;
   }
 
@@ -102,12 +125,13 @@ class Trainer {
       context.epoch = uint64_t(at_.epoch);
       context.step = uint64_t(first++);
       Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
-      if (const Tensor penalty = setup_.model->penalty(); penalty.defined())
-        mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
+      for (const Tensor& penalty : {setup_.model->penalty(), continual_.penalty(optimizer_.parameters())})
+        if (penalty.defined()) mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
       loss += mean.item();
       Tensors found = grad(mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
     }
+    continual_.mask(gradients);
     return loss;
   }
 
@@ -131,10 +155,11 @@ class Trainer {
     Tensors gradients;
     const int64_t first = at_.micro_batch;
     const double loss = gradients_of(batches, first, gradients);
-    const double lr = scheduler_.rate(at_.step, at_.last_rank_event);
+    const double lr = scheduler_.rate(at_.step - at_.task_start, at_.last_rank_event);
     MoRAOptimizer::Outcome outcome{.not_finite = "the loss"};
     auto again = [&](Tensors& at) { return std::isfinite(gradients_of(batches, first, at)); };
     if (std::isfinite(loss)) outcome = optimizer_.step(gradients, lr, again);
+    continual_.after_update();
     ++at_.step;
     at_.micro_batch += int64_t(batches.size());
     for (const PackedBatch& batch : batches) at_.tokens += batch.tokens();
@@ -158,7 +183,7 @@ class Trainer {
       log(*event);
     }
     progress_.update({.step = at_.step,
-                      .total = total_,
+                      .total = task_end(),
                       .loss = loss,
                       .lr = lr,
                       .tokens_per_second = speed,
@@ -189,16 +214,54 @@ class Trainer {
   // --- between updates ----------------------------------------------------------------------------------------------
 
   void after_update() {
-    const bool last = at_.step == total_;
-    if (setup_.valid.size() > 0 && (last || is_due(config_.train.eval_every))) validate();
+    const bool last = at_.step == task_end();
+    if (data().valid.size() > 0 && (last || is_due(config_.train.eval_every))) validate();
     const int signal = options_.signal ? options_.signal->exchange(0) : 0;
     if (signal == SIGINT || signal == SIGTERM) stopped_by_ = signal;
     ended_ = ended_ || stopped_by_ != 0;
-    if (last || ended_ || signal == SIGUSR1 || is_due(config_.train.save_every)) save();
+    const bool over = last || stopped_early_;
+    if (over) finish_task();
+    if (over || ended_ || signal == SIGUSR1 || is_due(config_.train.save_every)) save();
+  }
+
+  // A continual run measures every task, learns what protects this one, and begins the next; any other ends.
+  void finish_task() {
+    stopped_early_ = false;
+    if (config_.continual) measure_tasks();
+    if (is_last_task()) {
+      ended_ = true;
+      return;
+    }
+    continual_.end_task(at_.task, optimizer_.parameters());
+    at_.task_start = at_.step;
+    at_.epoch = at_.batch = at_.evaluations_since_best = 0;
+    at_.best.reset();
+    continual_.begin_task(++at_.task);
+    enter_task();
+  }
+
+  void measure_tasks() {
+    std::vector<double>& row = at_.accuracies.emplace_back();
+    Json by_task;
+    for (size_t i = 0; i < setup_.tasks.size(); ++i) {
+      row.push_back(evaluate(*setup_.model, setup_.tasks[i].valid, config_.task).metrics.at("accuracy"));
+      by_task[config_.tasks[i].name] = row.back();
+    }
+    const std::string& name = config_.tasks[size_t(at_.task)].name;
+    directory_.log({{"step", at_.step}, {"event", {{"kind", "task_end"}, {"task", name}, {"accuracy", by_task}}}},
+                   "continual");
+    progress_.note(fmt::format("task {} of {} learned: {}", at_.task + 1, setup_.tasks.size(), name));
+    if (is_last_task()) directory_.log({{"step", at_.step}, {"continual", to_json(matrix())}}, "continual");
+  }
+
+  AccuracyMatrix matrix() const {
+    AccuracyMatrix matrix{.tasks = {}, .rows = at_.accuracies};
+    for (const TaskConfig& task : config_.tasks) matrix.tasks.push_back(task.name);
+    return matrix;
   }
 
   void validate() {
-    valid_ = evaluate(*setup_.model, setup_.valid, config_.task);
+    valid_ = evaluate(*setup_.model, data().valid, config_.task);
     directory_.log({{"step", at_.step}, {"valid", to_json(*valid_)}}, "valid");
     std::string line = fmt::format("step {}: validation loss {:.4f}", at_.step, valid_->loss);
     for (const auto& [name, value] : valid_->metrics.values) line += fmt::format("  {} {:.4f}", name, value);
@@ -216,14 +279,16 @@ class Trainer {
                config_.train.early_stop && at_.evaluations_since_best >= config_.train.early_stop->patience) {
       progress_.note(
           fmt::format("stopped early: {} has not improved in {} evaluations", metric, at_.evaluations_since_best));
-      ended_ = true;
+      stopped_early_ = true;
     }
   }
 
   void save() {
     directory_.sync();
-    save_checkpoint(directory_.checkpoint(at_.step), {at_, optimizer_.state(), ranks_->state(), to_yaml(config_)},
-                    *setup_.model, setup_.info);
+    save_checkpoint(
+        directory_.checkpoint(at_.step),
+        {at_, optimizer_.state(), ranks_->state(), continual_.state(optimizer_.parameters()), to_yaml(config_)},
+        *setup_.model, setup_.info);
     directory_.remove_old_checkpoints(config_.train.keep);
   }
 
@@ -260,12 +325,13 @@ class Trainer {
     MoRAModel& model = *setup_.model;
     model.remove_adapters();
     load_adapter(directory, model);
-    optimizer_ = MoRAOptimizer(parameters_of(model, config_.optimizer), optimizer_options(config_));
-    optimizer_.load_state(checkpoint.optimizer);
-    ranks_.emplace(config_, total_, model, optimizer_);
-    ranks_->load_state(checkpoint.ranks);
     at_ = checkpoint.progression;
-    plan_ = plan_of(uint64_t(at_.epoch));
+    require<IoError>(at_.task < std::ssize(setup_.tasks), "{}: task {} of {}", directory.string(), at_.task,
+                     setup_.tasks.size());
+    enter_task();
+    optimizer_.load_state(checkpoint.optimizer);
+    ranks_->load_state(checkpoint.ranks);
+    continual_.load_state(optimizer_.parameters(), checkpoint.continual);
     directory_.rewind_metrics(at_.step);
   }
 
@@ -278,9 +344,10 @@ class Trainer {
     result.seconds = at_.seconds;
     result.tokens = at_.tokens;
     result.train_loss = at_.step > 0 ? at_.loss_sum / double(at_.step) : 0;
-    if (!valid_ && setup_.valid.size() > 0 && !stopped_by_)
-      valid_ = evaluate(*setup_.model, setup_.valid, config_.task);
+    if (!valid_ && data().valid.size() > 0 && !stopped_by_)
+      valid_ = evaluate(*setup_.model, data().valid, config_.task);
     result.valid = std::move(valid_);
+    if (all_measured()) result.continual = matrix();
     result.trainable_parameters = setup_.model->trainable_parameters();
     result.total_parameters = setup_.total_parameters;
     result.stopped_by = stopped_by_;
@@ -289,7 +356,10 @@ class Trainer {
 
   const Config& config_;
   const TrainOptions& options_;
-  TrainingSetup setup_;  // first: what is wrong with the configuration leaves no directory behind
+  TrainingSetup setup_;  // these two first: what is wrong with the configuration leaves no directory behind
+  ContinualPlan continual_;
+  Progression at_;
+  Config task_;  // the configuration of task at_.task on its own
   RunDirectory directory_;
   MoRAOptimizer optimizer_;
   EpochPlan plan_;
@@ -298,9 +368,8 @@ class Trainer {
   std::optional<RankPlan> ranks_;
   Progress progress_;
 
-  Progression at_;
   std::optional<Evaluation> valid_;
-  bool ended_ = false;
+  bool ended_ = false, stopped_early_ = false;
   int stopped_by_ = 0;
   int64_t first_step_ = 0;
   double earlier_seconds_ = 0;

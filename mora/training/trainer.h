@@ -6,6 +6,7 @@
 #include <string>
 
 #include "mora/training/config.h"
+#include "mora/training/continual.h"
 #include "mora/training/evaluate.h"
 
 namespace mora {
@@ -26,6 +27,7 @@ struct TrainResult {
   int64_t tokens = 0;
   double train_loss = 0;  // mean over the updates
   std::optional<Evaluation> valid;
+  std::optional<AccuracyMatrix> continual;  // of a continual run that reached its end
   int64_t trainable_parameters = 0, total_parameters = 0;
   int stopped_by = 0;  // the signal that ended the run early, or 0
 };

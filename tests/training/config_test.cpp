@@ -117,7 +117,8 @@ TEST(Config, ReadsEveryKind) {
 
 TEST(Config, TheResolvedFileReadsBackToTheSame) {
   const std::string continual =
-      "model: m\ntasks: [{name: a, data: {train: 'x\\y \"z\"'}}, {name: b, data: {train: [p, q], valid_fraction: "
+      "model: m\ntasks: [{name: a, data: {train: 'x\\y \"z\"', valid: v}}, {name: b, data: {train: [p, q], "
+      "valid_fraction: "
       "0.1}}]\n"
       "continual: {kind: olora, weight: 0.5}\nout: o\n";
   const std::string meta = "model: m\ntasks: [{name: a, data: {train: x}}]\nmeta: {kind: anil}\nout: o\n";

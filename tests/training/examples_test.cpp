@@ -53,7 +53,7 @@ TEST_P(Examples, LowerTheHeldOutLoss) {
   double before = 0;
   {
     const TrainingSetup setup = set_up(config);
-    before = evaluate(*setup.model, setup.valid, config.task).loss;
+    before = evaluate(*setup.model, setup.tasks[0].valid, config.task).loss;
   }
   const TrainResult result = train(config, {.quiet = true});
   ASSERT_TRUE(result.valid.has_value());

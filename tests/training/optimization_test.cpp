@@ -121,6 +121,9 @@ TEST_F(OptimizationTest, ThePlanKnowsRecomputationAndTheOptimizersCopies) {
   EXPECT_EQ(plan("optimizer: {kind: lamb}\n" + batch, false).optimizer_bytes, adamw);
   EXPECT_EQ(plan("optimizer: {kind: lars}\n" + batch, false).optimizer_bytes, adamw - trained_bytes);
   EXPECT_EQ(plan("optimizer: {amsgrad: true}\n" + batch, false).optimizer_bytes, adamw + trained_bytes);
+  const std::string adapt = "adapter: {kind: adalora, rank: 2, adapt: {budget: 1, importance: ";
+  EXPECT_EQ(plan_memory(config("plan", adapt + "sensitivity}}\n" + batch), false).optimizer_bytes * 3,
+            plan_memory(config("plan", adapt + "gradient}}\n" + batch), false).optimizer_bytes * 5);
   EXPECT_EQ(plan("optimizer: {sam: {kind: looksam}}\n" + batch, false).optimizer_bytes, adamw + 3 * trained_bytes);
 }
 
