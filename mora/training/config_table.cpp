@@ -265,8 +265,7 @@ Section<Config> make_section() {
       Section<ContinualConfig>()
           .choice("kind", &ContinualConfig::kind, {"sequential", "ewc", "olora", "replay"},
                   "what protects earlier tasks")
-          .key("weight", &ContinualConfig::weight, "ewc, olora: weight of the penalty; null: 1000, 0.5",
-               not_negative())
+          .key("weight", &ContinualConfig::weight, "ewc, olora: weight of the penalty; null: 1000, 0.5", not_negative())
           .key("buffer", &ContinualConfig::buffer, "replay: rows kept of all earlier tasks", at_least(1));
   const auto meta =
       Section<MetaConfig>()
