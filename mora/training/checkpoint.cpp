@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t format_version = 3;
+constexpr int64_t format_version = 4;
 constexpr int64_t no_limit = INT64_MAX;
 constexpr const char *optimizer_file = "optimizer.safetensors", *ranks_file = "ranks.safetensors",
                      *continual_file = "continual.safetensors", *state_file = "state.json";
@@ -46,6 +46,9 @@ Json to_json(const Progression& p) {
   j["best"] = p.best ? Json(*p.best) : Json(nullptr);
   j["evaluations_since_best"] = p.evaluations_since_best;
   j["last_rank_event"] = p.last_rank_event ? Json(*p.last_rank_event) : Json(nullptr);
+  j["applied"] = p.applied;
+  j["loss_scale"] = p.scaler.scale;
+  j["loss_scale_age"] = p.scaler.applied;
   j["task"] = p.task;
   j["task_start"] = p.task_start;
   j["accuracies"] = p.accuracies;
@@ -65,6 +68,9 @@ Progression progression_from(const JsonFields& f) {
   if (f.has("best")) p.best = f.number("best", -1e300, 1e300);
   p.evaluations_since_best = f.integer("evaluations_since_best", 0, no_limit);
   if (f.has("last_rank_event")) p.last_rank_event = f.integer("last_rank_event", 0, no_limit);
+  p.applied = f.integer("applied", 0, no_limit);
+  p.scaler.scale = f.number("loss_scale", 0, 1e300);
+  p.scaler.applied = f.integer("loss_scale_age", 0, GradScaler::kInterval);
   p.task = f.integer("task", 0, no_limit);
   p.task_start = f.integer("task_start", 0, no_limit);
   for (const nlohmann::json& row : f.require_member("accuracies"))

@@ -12,6 +12,7 @@
 
 #include "mora/adapter_directory.h"
 #include "mora/training/run_directory.h"
+#include "optim/grad_scaler.h"
 #include "optim/mora_optimizer.h"
 
 namespace mora {
@@ -28,7 +29,9 @@ struct Progression {
   int64_t skipped = 0;         // updates skipped in a row
   std::optional<double> best;  // of the early-stop metric, or the validation loss
   int64_t evaluations_since_best = 0;
-  std::optional<int64_t> last_rank_event;       // the update after which ranks last changed
+  std::optional<int64_t> last_rank_event;       // `applied` when ranks last changed
+  int64_t applied = 0;                          // updates of the task that were not skipped: where its schedule stands
+  GradScaler scaler;                            // train.precision: f16
   int64_t task = 0;                             // of a continual run: the one whose updates come next,
   int64_t task_start = 0;                       // the updates made before it,
   std::vector<std::vector<double>> accuracies;  // and what was measured after those before (AccuracyMatrix::rows)

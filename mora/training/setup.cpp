@@ -17,7 +17,11 @@ void refuse_unsupported(const Config& c) {
   require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
   refuse(c.adapter.experts.has_value(), "adapter.experts");
   refuse(c.adapter.act.has_value(), "adapter.act");
-  refuse(c.train.precision == Precision::f16, "train.precision: f16");
+}
+
+// Of frozen weights and activations.
+DType storage_dtype(Precision precision) {
+  return precision == Precision::bf16 ? DType::bf16 : precision == Precision::f16 ? DType::f16 : DType::f32;
 }
 
 AdapterSpec spec_of(const AdapterConfig& a) {
@@ -118,8 +122,7 @@ TrainingData read_training_data(const Config& c, const std::vector<std::string>&
 TrainingSetup set_up(const Config& c) {
   refuse_unsupported(c);
   TrainingSetup setup;
-  setup.model =
-      std::make_unique<MoRAModel>(load_model(c.model, c.train.precision == Precision::bf16 ? DType::bf16 : DType::f32));
+  setup.model = std::make_unique<MoRAModel>(load_model(c.model, storage_dtype(c.train.precision)));
   MoRAModel& model = *setup.model;
 
   AdapterInfo& info = setup.info;

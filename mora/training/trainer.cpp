@@ -10,6 +10,7 @@
 #include "autograd/ops/shape.h"
 #include "kernels/binary.h"
 #include "kernels/copy.h"
+#include "kernels/optimizer.h"
 #include "mora/training/checkpoint.h"
 #include "mora/training/optimization.h"
 #include "mora/training/process_memory.h"
@@ -128,12 +129,15 @@ class Trainer {
       for (const Tensor& penalty : {setup_.model->penalty(), continual_.penalty(optimizer_.parameters())})
         if (penalty.defined()) mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
       loss += mean.item();
-      Tensors found = grad(mean, leaves);
+      Tensors found = grad(scaled() ? mean * at_.scaler.scale : mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
     }
+    if (scaled()) kernels::scale_all(gradients, 1 / at_.scaler.scale);
     continual_.mask(gradients);
     return loss;
   }
+
+  bool scaled() const { return config_.train.precision == Precision::f16; }
 
   // Gradients are clipped in place: each must be dense and nobody else's.
   static void add_gradient(Tensors& sums, size_t i, Tensor& g) {
@@ -155,7 +159,7 @@ class Trainer {
     Tensors gradients;
     const int64_t first = at_.micro_batch;
     const double loss = gradients_of(batches, first, gradients);
-    const double lr = scheduler_.rate(at_.step - at_.task_start, at_.last_rank_event);
+    const double lr = scheduler_.rate(at_.applied, at_.last_rank_event);
     MoRAOptimizer::Outcome outcome{.not_finite = "the loss"};
     auto again = [&](Tensors& at) { return std::isfinite(gradients_of(batches, first, at)); };
     if (std::isfinite(loss)) outcome = optimizer_.step(gradients, lr, again);
@@ -165,7 +169,10 @@ class Trainer {
     for (const PackedBatch& batch : batches) at_.tokens += batch.tokens();
     at_.seconds = earlier_seconds_ + seconds_since(start_);
     const double speed = double(at_.tokens - tokens_before) / std::max(1e-9, seconds_since(began));
+    const double scale = at_.scaler.scale;
+    if (scaled()) at_.scaler.after_update(outcome.applied);
     if (!outcome.applied) return skip(outcome.not_finite);
+    ++at_.applied;
     at_.skipped = 0;
     at_.loss_sum += loss;
     Json line = {{"step", at_.step},
@@ -176,10 +183,11 @@ class Trainer {
                  {"tokens", at_.tokens},
                  {"tokens_per_second", speed},
                  {"seconds", at_.seconds}};
+    if (scaled()) line["loss_scale"] = scale;
     if (ranks_->active()) line["mean_rank"] = ranks_->start().mean_rank();
     directory_.log(line, "train");
     if (const auto event = ranks_->after_update(at_.step, gradients)) {
-      at_.last_rank_event = at_.step;
+      at_.last_rank_event = at_.applied;
       log(*event);
     }
     progress_.update({.step = at_.step,
@@ -234,7 +242,7 @@ class Trainer {
     }
     continual_.end_task(at_.task, optimizer_.parameters());
     at_.task_start = at_.step;
-    at_.epoch = at_.batch = at_.evaluations_since_best = 0;
+    at_.epoch = at_.batch = at_.applied = at_.evaluations_since_best = 0;
     at_.best.reset();
     continual_.begin_task(++at_.task);
     enter_task();

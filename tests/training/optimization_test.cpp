@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "loaders/json.h"
 #include "loaders/temporary_directory.h"
 #include "mora/training/memory_plan.h"
 #include "mora/training/trainer.h"
@@ -78,6 +80,56 @@ TEST_F(OptimizationTest, AnOverflowNearbyCountsOneSkipAndChangesNothing) {
   ASSERT_EQ(lines.size(), 3u);
   for (const auto& line : lines) EXPECT_EQ(line["event"]["kind"], "skipped_update") << line;
   EXPECT_EQ(adapter("skipping"), adapter("start"));
+}
+
+// A regression on targets so far away that the scaled gradients leave f16: the scale is halved until they fit.
+TEST_F(OptimizationTest, F16HalvesItsScaleUntilGradientsFit) {
+  {
+    std::ofstream rows(directory / "far.tsv");
+    rows << "text\tlabel\n";
+    for (int i = 0; i < 4; ++i) rows << "row number " << i << "\t300\n";
+  }
+  for (const std::string& sam : {std::string(), std::string("sam: {kind: sam, rho: 0.01}, ")}) {
+    const std::string run = sam.empty() ? "plain" : "sam";
+    Config c = config(run, "task: regression\nadapter: {kind: lora, rank: 2}\noptimizer: {" + sam + "lr: 1e-3}\n" +
+                               "train: {steps: 12, epochs: null, batch_size: 4, precision: f16, eval_every: null, "
+                               "save_every: null}\nschedule: {kind: linear, warmup: 2}\n");
+    c.data->train = {(directory / "far.tsv").string()};
+    Config half = c;
+    half.out = (directory / (run + "-resumed")).string();
+    train(c, {.quiet = true});
+    double scale = 65536;
+    int skipped = 0, applied = 0;
+    for (const auto& line : metrics(run)) {
+      if (line.contains("event")) {
+        EXPECT_EQ(line["event"]["kind"], "skipped_update");
+        scale /= 2;
+        ++skipped;
+      } else {
+        EXPECT_EQ(line["loss_scale"].get<double>(), scale);
+        EXPECT_EQ(line["lr"] == 0.0, applied++ == 0) << "the schedule counts what is applied";
+      }
+    }
+    EXPECT_GT(skipped, 0);
+    EXPECT_LT(skipped, 10);
+
+    std::atomic<int> signal{SIGTERM};  // in the midst of what is skipped
+    train(half, {.quiet = true, .signal = &signal});
+    train(half, {.resume = true, .quiet = true});
+    EXPECT_EQ(adapter(run + "-resumed"), adapter(run));
+  }
+}
+
+TEST_F(OptimizationTest, AnOverflowOfSamsSecondPassHalvesTheScaleOnce) {
+  trained("start", "adapter: {kind: lora, rank: 2}\noptimizer: {lr: 0}\n" + steps(1, ", batch_size: 2"));
+  trained("f16", "adapter: {kind: lora, rank: 2}\noptimizer: {sam: {kind: sam, rho: 1e38}}\n" +
+                     steps(3, ", batch_size: 2, precision: f16"));
+  const auto lines = metrics("f16");
+  ASSERT_EQ(lines.size(), 3u);
+  for (const auto& line : lines) EXPECT_EQ(line["event"]["kind"], "skipped_update") << line;
+  EXPECT_EQ(adapter("f16"), adapter("start"));
+  const nlohmann::json state = read_json(directory / "f16" / "checkpoints" / "step-000003" / "state.json");
+  EXPECT_EQ(state["loss_scale"].get<double>(), 65536.0 / 8);
 }
 
 TEST_F(OptimizationTest, LookSamAroundLarsResumesToTheBit) {

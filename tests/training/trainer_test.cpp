@@ -70,7 +70,7 @@ TEST_F(TrainerTest, RegressionLossesAgreeWithPeft) {
   expect_losses_of_peft("regression", c);
 }
 
-TEST_F(TrainerTest, Bf16FollowsF32) {  // means over ten updates, within 2 %
+TEST_F(TrainerTest, SixteenBitsFollowF32) {  // means over ten updates, within 2 %
   auto losses = [&](const std::string& precision) {
     train(config(precision,
                  "adapter: {kind: lora}\noptimizer: {lr: 5e-4}\nschedule: {kind: constant}\ntrain: {steps: 40, epochs: "
@@ -82,9 +82,13 @@ TEST_F(TrainerTest, Bf16FollowsF32) {  // means over ten updates, within 2 %
     for (size_t i = 0; i < 40; ++i) means[i / 10] += lines[i]["loss"].get<double>() / 10;
     return means;
   };
-  const auto expected = losses("f32"), found = losses("bf16");
-  for (size_t i = 0; i < expected.size(); ++i)
-    EXPECT_NEAR(found[i] / expected[i], 1, 0.02) << "updates from " << 10 * i;
+  const auto expected = losses("f32");
+  for (const char* precision : {"bf16", "f16"}) {
+    const auto found = losses(precision);
+    for (size_t i = 0; i < expected.size(); ++i)
+      EXPECT_NEAR(found[i] / expected[i], 1, 0.02) << precision << ", updates from " << 10 * i;
+  }
+  EXPECT_EQ(metrics("f16").back()["loss_scale"], 65536.0);
   EXPECT_LT(expected.back(), 0.65);  // it did learn
 }
 
