@@ -47,8 +47,16 @@ void* Arena::allocate(size_t bytes) {
     if (range->size() >= size && (best == free_.end() || range->size() < best->size())) best = range;
   if (best == free_.end()) return nullptr;
   const size_t begin = best->begin;
+  // Free ranges lie between blocks, so there is at most one more than blocks: with room for those, a deallocation,
+  // which must not fail, adds its range without a reallocation.
+  if (free_.capacity() < blocks_ + 2) {
+    const auto at = best - free_.begin();
+    free_.reserve(2 * free_.capacity());  // may throw, before anything has changed
+    best = free_.begin() + at;
+  }
   best->begin += size;
   if (best->size() == 0) free_.erase(best);
+  ++blocks_;
   live_ += size;
   high_water_ = std::max(high_water_, begin + size);
   return base_ + begin;
@@ -57,6 +65,7 @@ void* Arena::allocate(size_t bytes) {
 void Arena::deallocate(void* block, size_t bytes) noexcept {
   const size_t begin = size_t(static_cast<std::byte*>(block) - base_), end = begin + rounded(bytes);
   live_ -= end - begin;
+  --blocks_;
   const auto next =
       std::lower_bound(free_.begin(), free_.end(), begin, [](const Range& r, size_t b) { return r.begin < b; });
   const bool joins_next = next != free_.end() && next->begin == end;

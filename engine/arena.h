@@ -19,7 +19,7 @@ class Arena {
 
   // What a block of `bytes` takes.
   static size_t rounded(size_t bytes);
-  // 64-byte aligned; null where nothing is large enough.
+  // 64-byte aligned; null where nothing is large enough. Throws std::bad_alloc where it cannot keep account of it.
   void* allocate(size_t bytes);
   void deallocate(void* block, size_t bytes) noexcept;
   bool contains(const void* block) const;
@@ -37,7 +37,8 @@ class Arena {
 
   std::byte* base_ = nullptr;
   size_t size_ = 0;
-  size_t live_ = 0;
+  size_t live_ = 0;    // bytes of
+  size_t blocks_ = 0;  // so many blocks
   size_t high_water_ = 0;
   std::vector<Range> free_;  // by address; no two touch
 };

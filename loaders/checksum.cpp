@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -27,7 +28,7 @@ uint64_t checksum(std::string_view bytes) { return XXH3_64bits(bytes.data(), byt
 
 uint64_t checksum_file(const std::filesystem::path& file) {
   const RegularFile opened = open_regular_file(file);
-  std::vector<char> piece(size_t{1} << 20);
+  std::vector<char> piece(std::clamp<size_t>(opened.bytes, 1, size_t{1} << 20));
   Checksum sum;
   while (true) {
     const ssize_t got = ::read(opened.fd.get(), piece.data(), piece.size());

@@ -26,13 +26,6 @@ std::filesystem::path temporary_beside(const std::filesystem::path& file) {
   return directory_of(file) / fmt::format(".mora-{}-{}.partial", ::getpid(), counter++);
 }
 
-void sync_directory(const std::filesystem::path& directory) {
-  FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Some file systems cannot sync a directory and say EINVAL; their renames are as durable as they get.
-  const bool synced = fd.get() >= 0 && (::fsync(fd.get()) == 0 || errno == EINVAL || errno == ENOTSUP);
-  require<IoError>(synced, "{}: cannot sync the directory: {}", directory.string(), std::strerror(errno));
-}
-
 }  // namespace
 
 DurableFile::DurableFile(std::filesystem::path file) : file_(std::move(file)), temporary_(temporary_beside(file_)) {
@@ -97,6 +90,13 @@ void rename_durable(const std::filesystem::path& from, const std::filesystem::pa
   const bool renamed = std::rename(from.c_str(), to.c_str()) == 0;
   require<IoError>(renamed, "{}: cannot put it in place: {}", to.string(), std::strerror(errno));
   sync_directory(directory_of(to));
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Some file systems cannot sync a directory and say EINVAL; their renames are as durable as they get.
+  const bool synced = fd.get() >= 0 && (::fsync(fd.get()) == 0 || errno == EINVAL || errno == ENOTSUP);
+  require<IoError>(synced, "{}: cannot sync the directory: {}", directory.string(), std::strerror(errno));
 }
 
 }  // namespace mora

@@ -48,4 +48,7 @@ void write_durable(const std::filesystem::path& file, std::string_view content);
 // Renames a file or a directory and syncs the directory that holds the new name. `to` may exist where rename(2) allows.
 void rename_durable(const std::filesystem::path& from, const std::filesystem::path& to);
 
+// The names in a directory reach the disk. Throws IoError that names it.
+void sync_directory(const std::filesystem::path& directory);
+
 }  // namespace mora

@@ -1,6 +1,7 @@
 #include "loaders/json.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -57,7 +58,9 @@ std::string quoted_name(const std::string& name) {
 // Builds the document out of SAX events.
 class Builder {
  public:
-  Builder(std::string_view text, std::string_view source) : text_(text), source_(source), reached_(text.data()) {}
+  using Visit = std::function<void(const std::string&, const json&)>;
+  Builder(std::string_view text, std::string_view source, const Visit* visit = nullptr)
+      : text_(text), source_(source), reached_(text.data()), visit_(visit) {}
 
   json parse() {
     TrackedIterator first(text_.data(), &reached_), last(text_.data() + text_.size(), &reached_);
@@ -80,6 +83,7 @@ class Builder {
   bool key(std::string& name) {
     auto [entry, inserted] = open_.back()->get_ref<json::object_t&>().try_emplace(name);
     if (!inserted) fail_here("duplicate key " + quoted_name(name));
+    if (open_.size() == 1) member_of_root_ = &entry->first;
     member_ = &entry->second;
     return true;
   }
@@ -110,7 +114,8 @@ class Builder {
 
   template <class T>
   bool add(T&& value) {
-    place(json(std::forward<T>(value)));
+    json* placed = place(json(std::forward<T>(value)));
+    if (open_.size() == 1) give_away(*placed);
     return true;
   }
 
@@ -121,8 +126,17 @@ class Builder {
   }
 
   bool close() {
+    json* closed = open_.back();
     open_.pop_back();
+    if (open_.size() == 1) give_away(*closed);
     return true;
+  }
+
+  // A member of the root is complete: its visitor has it, its name stays to be told from the next ones'.
+  void give_away(json& value) {
+    if (!visit_ || !root_.is_object()) return;
+    (*visit_)(*member_of_root_, value);
+    value = nullptr;
   }
 
   std::string_view text_, source_;
@@ -130,15 +144,28 @@ class Builder {
   json root_;
   std::vector<json*> open_;  // the containers around the next value, outermost first
   json* member_ = nullptr;   // where the value of the last key goes
+  const Visit* visit_;
+  const std::string* member_of_root_ = nullptr;
 };
+
+void require_text(std::string_view text, std::string_view source) {
+  require<IoError>(!text.empty(), "{}: empty, expected JSON", source);
+  const bool bom = text.starts_with("\xEF\xBB\xBF") || text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
+  require<IoError>(!bom, "{}: line 1: begins with a byte order mark (BOM); save it as UTF-8 without one", source);
+}
 
 }  // namespace
 
 json parse_json(std::string_view text, std::string_view source) {
-  require<IoError>(!text.empty(), "{}: empty, expected JSON", source);
-  const bool bom = text.starts_with("\xEF\xBB\xBF") || text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
-  require<IoError>(!bom, "{}: line 1: begins with a byte order mark (BOM); save it as UTF-8 without one", source);
+  require_text(text, source);
   return Builder(text, source).parse();
+}
+
+void parse_json_members(std::string_view text, std::string_view source,
+                        const std::function<void(const std::string&, const json&)>& visit) {
+  require_text(text, source);
+  const json root = Builder(text, source, &visit).parse();
+  require<IoError>(root.is_object(), "{}: expected an object, got {}", source, root.type_name());
 }
 
 json read_json(const std::filesystem::path& file, size_t max_bytes) {

@@ -14,6 +14,24 @@
 #include "loaders/utf8.h"
 
 namespace mora {
+
+// A tensor as errors name it; the text is made only where there is one.
+struct TensorPlace {
+  const std::filesystem::path& file;
+  const std::string& name;
+};
+
+}  // namespace mora
+
+template <>
+struct fmt::formatter<mora::TensorPlace> : fmt::formatter<std::string> {
+  auto format(const mora::TensorPlace& place, fmt::format_context& context) const {
+    return fmt::formatter<std::string>::format(
+        fmt::format("{}: tensor {}", place.file.string(), mora::quote(place.name)), context);
+  }
+};
+
+namespace mora {
 namespace {
 
 using nlohmann::json;
@@ -65,18 +83,14 @@ size_t rank_of(DType dtype) {
                              kFileDTypes.begin());
 }
 
-std::string where(const std::filesystem::path& file, const std::string& name) {
-  return fmt::format("{}: tensor {}", file.string(), quote(name));
-}
-
-const json& field(const json& tensor, const char* key, const std::string& place) {
+const json& field(const json& tensor, const char* key, const TensorPlace& place) {
   require<IoError>(tensor.is_object(), "{}: expected an object, got {}", place, tensor.type_name());
   const auto found = tensor.find(key);
   require<IoError>(found != tensor.end(), "{}: {} is missing", place, key);
   return *found;
 }
 
-std::vector<uint64_t> unsigned_list(const json& value, const char* key, const std::string& place) {
+std::vector<uint64_t> unsigned_list(const json& value, const char* key, const TensorPlace& place) {
   require<IoError>(value.is_array(), "{}: {}: expected an array, got {}", place, key, value.type_name());
   std::vector<uint64_t> list;
   list.reserve(value.size());
@@ -88,7 +102,7 @@ std::vector<uint64_t> unsigned_list(const json& value, const char* key, const st
   return list;
 }
 
-TensorInfo parse_tensor(const std::string& name, const json& value, const std::string& place) {
+TensorInfo parse_tensor(const std::string& name, const json& value, const TensorPlace& place) {
   TensorInfo info;
   info.name = name;
   const json& dtype = field(value, "dtype", place);
@@ -122,7 +136,7 @@ StringMap parse_metadata(const json& value, const std::string& file) {
 std::string shape_text(const std::vector<uint64_t>& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
 
 // Bytes of a tensor; the products are checked in the reference's order, so that [2^63, 4, 0] overflows.
-uint64_t checked_bytes(const TensorInfo& info, const std::string& place) {
+uint64_t checked_bytes(const TensorInfo& info, const TensorPlace& place) {
   uint64_t bits = 1;
   bool fits = true;
   for (const uint64_t dim : info.shape) fits = fits && !__builtin_mul_overflow(bits, dim, &bits);
@@ -160,23 +174,20 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& file) {
 void SafetensorsFile::parse_header(std::string_view text) {
   const std::string file = path().string();
   require<IoError>(valid_utf8_prefix(text) == text.size(), "{}: header: not UTF-8", file);
-  const json header = parse_json(text, file + ": header");
-  require<IoError>(header.is_object(), "{}: header: expected an object, got {}", file, header.type_name());
-  tensors_.reserve(header.size());
-  for (const auto& [name, value] : header.items()) {
+  parse_json_members(text, file + ": header", [&](const std::string& name, const json& value) {
     if (name == "__metadata__") {
       metadata_ = parse_metadata(value, file);
     } else {
-      tensors_.push_back(parse_tensor(name, value, where(path(), name)));
+      tensors_.push_back(parse_tensor(name, value, {path(), name}));
     }
-  }
+  });
   std::ranges::stable_sort(tensors_, {}, [](const TensorInfo& t) { return std::pair(t.begin, t.end); });
 }
 
 void SafetensorsFile::check_layout() const {
   size_t at = 0;
   for (const TensorInfo& t : tensors_) {
-    const std::string place = where(path(), t.name);
+    const TensorPlace place{path(), t.name};
     require<IoError>(t.end >= t.begin, "{}: data_offsets: end {} is before begin {}", place, t.end, t.begin);
     require<IoError>(t.begin == at, "{}: data_offsets: begins at {}, expected {} ({})", place, t.begin, at,
                      t.begin < at ? "it overlaps the tensor before" : "a hole before it");
@@ -203,8 +214,8 @@ Tensor SafetensorsFile::tensor(std::string_view name) const {
 }
 
 Tensor SafetensorsFile::tensor(const TensorInfo& info) const {
-  const std::string place = where(path(), info.name);
-  const DType dtype = dtype_from_safetensors(info.dtype, place);
+  const TensorPlace place{path(), info.name};
+  const DType dtype = dtype_from_safetensors(info.dtype, fmt::format("{}", place));
   require<IoError>(info.shape.size() <= max_rank, "{}: {} dimensions, MoRA's tensors have at most {}", place,
                    info.shape.size(), max_rank);
   const std::vector<int64_t> dims(info.shape.begin(), info.shape.end());

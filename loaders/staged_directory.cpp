@@ -1,5 +1,6 @@
 #include "loaders/staged_directory.h"
 
+#include <new>
 #include <vector>
 
 #include "engine/error.h"
@@ -20,13 +21,23 @@ bool is_left_over(const fs::path& path) {
 // DIR/ and DIR are the same target; only the second has a name to put a suffix on.
 fs::path without_end_slash(fs::path path) { return path.has_filename() ? path : path.parent_path(); }
 
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  require<IoError>(!error, "{}: cannot remove it: {}", path.string(), error.message());
+}
+
 }  // namespace
 
 void make_directory(const fs::path& path) {
   std::error_code error;
-  fs::create_directories(path, error);
+  const fs::path parent = without_end_slash(path).parent_path();
+  if (fs::is_directory(path, error)) return;
+  if (!parent.empty()) make_directory(parent);
+  fs::create_directory(without_end_slash(path), error);
   require<IoError>(!error && fs::is_directory(path), "{}: cannot make the directory: {}", path.string(),
                    error ? error.message() : "a file is there");
+  sync_directory(parent.empty() ? "." : parent);  // or a power cut takes it, and all that is synced in it
 }
 
 StagedDirectory::StagedDirectory(fs::path target) : target_(without_end_slash(std::move(target))), staged_(target_) {
@@ -37,17 +48,29 @@ StagedDirectory::StagedDirectory(fs::path target) : target_(without_end_slash(st
 }
 
 StagedDirectory::~StagedDirectory() {
-  std::error_code ignored;
-  fs::remove_all(staged_, ignored);
+  try {
+    std::error_code ignored;
+    fs::remove_all(staged_, ignored);
+  } catch (const std::bad_alloc&) {  // the next writer clears it
+  }
 }
 
 void StagedDirectory::commit() {
   fs::path replaced = target_;
   replaced += kReplacedSuffix;
-  fs::remove_all(replaced);
+  remove_tree(replaced);
   if (fs::exists(target_)) rename_durable(target_, replaced);
   rename_durable(staged_, target_);
-  fs::remove_all(replaced);
+  remove_tree(replaced);
+}
+
+void remove_whole(const fs::path& directory) {
+  if (!fs::exists(directory)) return;
+  fs::path left_over = without_end_slash(directory);
+  left_over += kStagedSuffix;
+  remove_tree(left_over);
+  rename_durable(directory, left_over);
+  remove_tree(left_over);
 }
 
 void clear_left_overs(const fs::path& directory) {
@@ -61,7 +84,7 @@ void clear_left_overs(const fs::path& directory) {
     if (path.extension() == kReplacedSuffix && !fs::exists(target))
       rename_durable(path, target);
     else
-      fs::remove_all(path);
+      remove_tree(path);
   }
 }
 

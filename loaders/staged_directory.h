@@ -5,7 +5,7 @@
 
 namespace mora {
 
-// Makes a directory and those above it. Throws IoError that names it.
+// Makes a directory and those above it, and syncs what holds them. Throws IoError that names it.
 void make_directory(const std::filesystem::path& path);
 
 // A directory being filled under a temporary name beside its own; without commit() it vanishes.
@@ -22,6 +22,9 @@ class StagedDirectory {
  private:
   std::filesystem::path target_, staged_;
 };
+
+// Removes a directory, if it is there, so that it is never seen with a part of its files.
+void remove_whole(const std::filesystem::path& directory);
 
 // Tidies what a kill in the middle of a StagedDirectory left in `directory`: half-filled directories go; one that was
 // moved aside and has no successor comes back.

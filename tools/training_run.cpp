@@ -9,10 +9,11 @@ namespace mora {
 namespace {
 
 std::atomic<int> pending_signal{0};
+std::atomic<bool> ending{false};  // stays: the trainer takes the pending signal, and a checkpoint may take long
 
 void on_signal(int signal) {
-  const int before = pending_signal.exchange(signal);
-  if (signal != SIGUSR1 && (before == SIGINT || before == SIGTERM)) std::_Exit(128 + signal);
+  if (signal != SIGUSR1 && ending.exchange(true)) std::_Exit(128 + signal);
+  if (signal != SIGUSR1 || !ending) pending_signal = signal;  // the end that was asked for writes a checkpoint too
 }
 
 }  // namespace

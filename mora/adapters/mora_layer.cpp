@@ -1,5 +1,6 @@
 #include "mora/adapters/mora_layer.h"
 
+#include <algorithm>
 #include <array>
 
 #include "autograd/ops/arithmetic.h"
@@ -50,6 +51,11 @@ std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, const FrozenWeigh
                                       uint64_t index) {
   using Init = AdapterSpec::Init;
   const int64_t in = w->in(), out = w->out();
+  const bool has_low_rank = spec.kind != AdapterSpec::Kind::mora && spec.kind != AdapterSpec::Kind::whole;
+  require<ConfigError>(!has_low_rank || spec.rank <= std::min(in, out),
+                       "adapter.rank: {}: at most {}, the smaller side of a weight ({}, {}); lower it, or give this "
+                       "module its own in adapter.rank_pattern",
+                       spec.rank, std::min(in, out), out, in);
   switch (spec.kind) {
     case AdapterSpec::Kind::mora: return std::make_unique<MoRA>(spec, in, out, MoRA::side_for(spec, in, out), index);
     case AdapterSpec::Kind::dora: return std::make_unique<DoRA>(spec, w, seed, index);

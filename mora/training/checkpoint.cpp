@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t format_version = 4;
+constexpr int64_t format_version = 5;
 constexpr int64_t no_limit = INT64_MAX;
 constexpr const char *optimizer_file = "optimizer.safetensors", *ranks_file = "ranks.safetensors",
                      *continual_file = "continual.safetensors", *state_file = "state.json";
@@ -45,6 +45,10 @@ Json to_json(const Progression& p) {
   j["skipped"] = p.skipped;
   j["best"] = p.best ? Json(*p.best) : Json(nullptr);
   j["evaluations_since_best"] = p.evaluations_since_best;
+  j["recent_losses"] = p.losses.recent;
+  j["start_loss"] = p.losses.start;
+  j["spikes"] = p.losses.spikes;
+  j["far_above_start"] = p.losses.far_above_start;
   j["last_rank_event"] = p.last_rank_event ? Json(*p.last_rank_event) : Json(nullptr);
   j["applied"] = p.applied;
   j["loss_scale"] = p.scaler.scale;
@@ -53,6 +57,18 @@ Json to_json(const Progression& p) {
   j["task_start"] = p.task_start;
   j["accuracies"] = p.accuracies;
   return j;
+}
+
+LossHistory losses_from(const JsonFields& f) {
+  LossHistory losses;
+  for (const nlohmann::json& loss : f.require_member("recent_losses")) {
+    require<IoError>(loss.is_number(), "{}: expected numbers, got {}", f.place("recent_losses"), describe(loss));
+    losses.recent.push_back(loss.get<double>());
+  }
+  losses.start = f.number("start_loss", -1e300, 1e300);
+  losses.spikes = f.integer("spikes", 0, no_limit);
+  losses.far_above_start = f.integer("far_above_start", 0, no_limit);
+  return losses;
 }
 
 Progression progression_from(const JsonFields& f) {
@@ -67,6 +83,7 @@ Progression progression_from(const JsonFields& f) {
   p.skipped = f.integer("skipped", 0, no_limit);
   if (f.has("best")) p.best = f.number("best", -1e300, 1e300);
   p.evaluations_since_best = f.integer("evaluations_since_best", 0, no_limit);
+  p.losses = losses_from(f);
   if (f.has("last_rank_event")) p.last_rank_event = f.integer("last_rank_event", 0, no_limit);
   p.applied = f.integer("applied", 0, no_limit);
   p.scaler.scale = f.number("loss_scale", 0, 1e300);
@@ -79,7 +96,8 @@ Progression progression_from(const JsonFields& f) {
   return p;
 }
 
-void check_manifest(const std::filesystem::path& directory) {
+// Gives the update that the manifest says the checkpoint is of.
+int64_t check_manifest(const std::filesystem::path& directory) {
   const auto path = directory / "manifest.json";
   const nlohmann::json document = read_json(path);
   const JsonFields manifest(document, path.string());
@@ -97,6 +115,7 @@ void check_manifest(const std::filesystem::path& directory) {
     require<IoError>(checksum_text(checksum_file(file)) == entry.string("xxh3"),
                      "{}: its checksum is not the manifest's: the file is damaged", file.string());
   }
+  return manifest.integer("step", 0, no_limit);
 }
 
 }  // namespace
@@ -124,11 +143,13 @@ void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& c
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& directory) {
-  check_manifest(directory);
+  const int64_t step = check_manifest(directory);
   const auto state_path = directory / state_file;
   const nlohmann::json document = read_json(state_path);
   const JsonFields state(document, state_path.string());
-  return {progression_from(state), read_tensors(directory / optimizer_file), read_tensors(directory / ranks_file),
+  const Progression at = progression_from(state);
+  require<IoError>(at.step == step, "{}: of update {}, the manifest says {}", state_path.string(), at.step, step);
+  return {at, read_tensors(directory / optimizer_file), read_tensors(directory / ranks_file),
           read_tensors(directory / continual_file), state.string("config")};
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "mora/adapter_directory.h"
+#include "mora/training/loss_guard.h"
 #include "mora/training/run_directory.h"
 #include "optim/grad_scaler.h"
 #include "optim/mora_optimizer.h"
@@ -24,17 +25,18 @@ struct Progression {
   int64_t batch = 0;        // and the next batch in it
   int64_t micro_batch = 0;  // batches seen since the start: what random streams are keyed by
   int64_t tokens = 0;
-  double seconds = 0;          // of training, over all processes of the run
-  double loss_sum = 0;         // of updates since the start, for train_loss
-  int64_t skipped = 0;         // updates skipped in a row
-  std::optional<double> best;  // of the early-stop metric, or the validation loss
+  double seconds = 0;            // of training, over all processes of the run
+  double loss_sum = 0;           // of updates since the start, for train_loss
+  int64_t skipped = 0;           // updates skipped in a row
+  std::optional<double> best{};  // of the early-stop metric, or the validation loss
   int64_t evaluations_since_best = 0;
-  std::optional<int64_t> last_rank_event;       // `applied` when ranks last changed
-  int64_t applied = 0;                          // updates of the task that were not skipped: where its schedule stands
-  GradScaler scaler;                            // train.precision: f16
-  int64_t task = 0;                             // of a continual run: the one whose updates come next,
-  int64_t task_start = 0;                       // the updates made before it,
-  std::vector<std::vector<double>> accuracies;  // and what was measured after those before (AccuracyMatrix::rows)
+  LossHistory losses{};
+  std::optional<int64_t> last_rank_event{};  // `applied` when ranks last changed
+  int64_t applied = 0;                       // updates of the task that were not skipped: where its schedule stands
+  GradScaler scaler{};                       // train.precision: f16
+  int64_t task = 0;                          // of a continual run: the one whose updates come next,
+  int64_t task_start = 0;                    // the updates made before it,
+  std::vector<std::vector<double>> accuracies{};  // and what was measured after those before (AccuracyMatrix::rows)
 };
 
 struct Checkpoint {

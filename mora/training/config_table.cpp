@@ -147,7 +147,9 @@ Section<AdapterConfig> adapter_section() {
       .choice("kind", &AdapterConfig::kind, {"mora", "lora", "rslora", "dora", "adalora", "none"},
               "the update of a frozen linear layer")
       .key("rank", &AdapterConfig::rank,
-           "rank; mora: the size of M is chosen so that it has as many parameters as LoRA of this rank", at_least(1))
+           "rank, at most the smaller side of each weight; mora: the size of M is chosen so that it has as many "
+           "parameters as LoRA of this rank, and ends at that side",
+           at_least(1))
       .choice("operator", &AdapterConfig::mora_operator, operator_names,
               "mora: how inputs are compressed and outputs decompressed; types 1, 2, 3, 4, 6 of the paper's code, "
               "truncation, "
@@ -249,7 +251,9 @@ Section<TrainConfig> train_section() {
       .key("save_every", &TrainConfig::save_every, "updates, or 0.25epoch, between checkpoints; null: only at the end")
       .key("keep", &TrainConfig::keep, "checkpoints kept", at_least(1))
       .key("max_skipped", &TrainConfig::max_skipped,
-           "updates in a row with a loss or gradient that is not finite before the run stops", at_least(1))
+           "updates in a row before the run stops whose loss or gradient is not finite, or whose loss is ten times the "
+           "start's",
+           at_least(1))
       .section("early_stop", &TrainConfig::early_stop, early_stop, "end when validation no longer improves")
       .exclusive("epochs", "steps")
       .exclusive("batch_size", "batch_tokens");

@@ -109,7 +109,14 @@ std::vector<int64_t> RunDirectory::checkpoints() const {
 
 void RunDirectory::remove_old_checkpoints(int64_t keep) {
   const std::vector<int64_t> steps = checkpoints();
-  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) fs::remove_all(checkpoint(steps[i]));
+  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) remove_whole(checkpoint(steps[i]));
+}
+
+void RunDirectory::set_aside(int64_t step) {
+  fs::path aside = checkpoint(step);
+  aside += ".damaged";
+  remove_whole(aside);
+  rename_durable(checkpoint(step), aside);
 }
 
 void RunDirectory::write_config(const Config& config) const { write_durable(path_ / "config.yaml", to_yaml(config)); }

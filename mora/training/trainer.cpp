@@ -186,6 +186,7 @@ class Trainer {
     if (scaled()) line["loss_scale"] = scale;
     if (ranks_->active()) line["mean_rank"] = ranks_->start().mean_rank();
     directory_.log(line, "train");
+    watch(loss);
     if (const auto event = ranks_->after_update(at_.step, gradients)) {
       at_.last_rank_event = at_.applied;
       log(*event);
@@ -217,6 +218,19 @@ class Trainer {
         config_.out, at_.skipped, what);
   }
 
+  // Counts spikes, and ends a run whose loss has exploded. No checkpoint is written on the way there (after_update), so
+  // that the last one is from before.
+  void watch(double loss) {
+    if (const auto median = observe(at_.losses, loss))
+      directory_.log(
+          {{"step", at_.step}, {"event", {{"kind", "loss_spike"}, {"median", *median}, {"spikes", at_.losses.spikes}}}},
+          "train");
+    require<Error>(at_.losses.far_above_start < config_.train.max_skipped,
+                   "{}: the loss exploded: {:.4g} after update {}, for {} updates over ten times the {:.4g} it began "
+                   "with; lower optimizer.lr (the last checkpoint is from before)",
+                   config_.out, loss, at_.step, at_.losses.far_above_start, at_.losses.start);
+  }
+
   double epochs() const { return double(at_.epoch) + double(at_.batch) / double(plan_.size()); }
 
   // --- between updates ----------------------------------------------------------------------------------------------
@@ -229,7 +243,8 @@ class Trainer {
     ended_ = ended_ || stopped_by_ != 0;
     const bool over = last || stopped_early_;
     if (over) finish_task();
-    if (over || ended_ || signal == SIGUSR1 || is_due(config_.train.save_every)) save();
+    if (over || ended_ || signal == SIGUSR1 || (is_due(config_.train.save_every) && at_.losses.far_above_start == 0))
+      save();
   }
 
   // A continual run measures every task, learns what protects this one, and begins the next; any other ends.
@@ -244,6 +259,7 @@ class Trainer {
     at_.task_start = at_.step;
     at_.epoch = at_.batch = at_.applied = at_.evaluations_since_best = 0;
     at_.best.reset();
+    at_.losses = {.recent = {}, .spikes = at_.losses.spikes};
     continual_.begin_task(++at_.task);
     enter_task();
   }
@@ -316,6 +332,7 @@ class Trainer {
     for (size_t i = steps.size(); i-- > 0;) {
       try {
         restore(directory_.checkpoint(steps[i]));
+        for (size_t damaged = i + 1; damaged < steps.size(); ++damaged) directory_.set_aside(steps[damaged]);
         return true;
       } catch (const IoError& error) {
         if (i == 0) throw;

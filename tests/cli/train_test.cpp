@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <thread>
 
 #include "cli/program.h"
@@ -48,25 +50,46 @@ struct TrainCommand : ::testing::Test {
   }
 };
 
-// Killed again and again while it trains, a run ends as if nothing had been.
+// Killed again and again while it trains, a run ends as if nothing had been. MORA_TEST_KILLS asks for so many kills, in
+// as many runs as they take; without it one run is killed until it ends or ten seconds have passed.
 struct KilledRun : TrainCommand {
   void expect_resumes_to_the_bit(const std::string& settings) const {
     ASSERT_EQ(mora({"train", config("whole", settings), "--quiet"}).code, 0) << content(directory / "err.txt");
-    const std::string killed = config("killed", settings);
+    const char* asked = std::getenv("MORA_TEST_KILLS");
+    const int wanted = asked ? std::atoi(asked) : 10;
+    const auto began = std::chrono::steady_clock::now();
+    std::mt19937 random(1);
     int kills = 0;
-    for (int wait_ms = 400; wait_ms < 4000; wait_ms += 170) {
-      std::vector<std::string> words = {"train", killed, "--quiet"};
-      if (fs::exists(directory / "killed")) words.push_back("--resume");
-      const pid_t child = start(std::move(words));
-      std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
-      kill(child, SIGKILL);
-      const int code = mora::test::exit_code(child);
-      kills += code == -SIGKILL;
-      ASSERT_TRUE(code == -SIGKILL || code == 0) << content(directory / "err.txt");
-      if (code == 0) break;
-    }
-    EXPECT_GT(kills, 0);
-    ASSERT_EQ(mora({"train", killed, "--quiet", "--resume"}).code, 0) << content(directory / "err.txt");
+    do {
+      fs::remove_all(directory / "killed");
+      const int before = kills;
+      while (kills < wanted && (asked || std::chrono::steady_clock::now() - began < std::chrono::seconds(10)) &&
+             killed_after(std::chrono::milliseconds(100 + random() % 900), config("killed", settings)))
+        ++kills;
+      ASSERT_GT(kills, before);
+      const auto rest = resume(config("killed", settings));
+      ASSERT_EQ(mora(rest).code, 0) << content(directory / "err.txt");
+      expect_equal_runs();
+    } while (asked && kills < wanted && !HasFailure());
+    RecordProperty("kills", kills);
+  }
+
+ private:
+  std::vector<std::string> resume(const std::string& path) const {
+    std::vector<std::string> words = {"train", path, "--quiet"};
+    if (fs::exists(directory / "killed")) words.push_back("--resume");
+    return words;
+  }
+  // False where the run came to its end before.
+  bool killed_after(std::chrono::milliseconds wait, const std::string& path) const {
+    const pid_t child = start(resume(path));
+    std::this_thread::sleep_for(wait);
+    kill(child, SIGKILL);
+    const int code = mora::test::exit_code(child);
+    EXPECT_TRUE(code == -SIGKILL || code == 0) << content(directory / "err.txt");
+    return code == -SIGKILL;
+  }
+  void expect_equal_runs() const {
     EXPECT_EQ(content(directory / "killed/adapter/adapter.safetensors"),
               content(directory / "whole/adapter/adapter.safetensors"));
     const auto a = metrics("whole"), b = metrics("killed");
@@ -91,11 +114,56 @@ TEST_F(KilledRun, BetweenRankEvents) {
       "train: {steps: 24, epochs: null, batch_size: 2, eval_every: null, save_every: 1}\n");
 }
 
-TEST_F(TrainCommand, SigtermCheckpointsAndSaysHowToGoOn) {
-  const std::string path =
-      config("run", "train: {steps: 100000, epochs: null, batch_size: 2, eval_every: null, save_every: null}\n");
+// A run without an end of its own, whose first update is done.
+struct SignalledRun : TrainCommand {
+  std::string path;
+  pid_t start_endless() {
+    path = config("run", "train: {steps: 100000, epochs: null, batch_size: 2, eval_every: null, save_every: null}\n");
+    const pid_t child = start({"train", path});
+    wait_for([&] {
+      return fs::exists(directory / "run/metrics.jsonl") && !content(directory / "run/metrics.jsonl").empty();
+    });
+    return child;
+  }
+  template <class Condition>
+  static void wait_for(Condition holds) {
+    for (int i = 0; i < 3000 && !holds(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ASSERT_TRUE(holds());
+  }
+  bool has_checkpoint() const {
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(directory / "run/checkpoints", none))
+      if (fs::exists(entry.path() / "manifest.json") && entry.path().extension().empty()) return true;
+    return false;
+  }
+};
+
+TEST_F(SignalledRun, Sigusr1CheckpointsAndGoesOnAndSigintEndsIt) {
+  const pid_t child = start_endless();
+  kill(child, SIGUSR1);
+  wait_for([&] { return has_checkpoint(); });
+  const size_t lines = content(directory / "run/metrics.jsonl").size();
+  wait_for([&] { return content(directory / "run/metrics.jsonl").size() > lines; });
+  kill(child, SIGINT);
+  EXPECT_EQ(mora::test::exit_code(child), 130);
+}
+
+TEST_F(SignalledRun, ASecondSigintStopsAtOnce) {
+  path =
+      config("run", "train: {steps: 9, epochs: null, batch_size: 256, accumulate: 16}\n");  // an update takes minutes
   const pid_t child = start({"train", path});
-  while (metrics("run").empty()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  wait_for([&] { return fs::exists(directory / "run/config.yaml"); });
+  kill(child, SIGINT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const auto second = std::chrono::steady_clock::now();
+  kill(child, SIGINT);
+  EXPECT_EQ(mora::test::exit_code(child), 130);
+  EXPECT_LT(std::chrono::steady_clock::now() - second, std::chrono::seconds(2));
+  EXPECT_FALSE(has_checkpoint());
+}
+
+TEST_F(SignalledRun, SigtermCheckpointsAndSaysHowToGoOn) {
+  const pid_t child = start_endless();
   kill(child, SIGTERM);
   EXPECT_EQ(mora::test::exit_code(child), 143);
   EXPECT_NE(content(directory / "err.txt").find("go on with: mora train " + path + " --resume"), std::string::npos)
@@ -165,11 +233,11 @@ TEST_F(TrainCommand, EachWrongConfigurationIsOneLineThatNamesTheFix) {
       {"adapter: {targets: [qeury]}\n",
        "adapter.targets: 'qeury' matches no linear of this bert model; did you mean 'query'?"},
       {"adapter: {rank: 0}\n", "adapter.rank"},
+      {"adapter: {kind: lora, rank: 1000000}\n", "adapter.rank: 1000000: at most 384, the smaller side"},
       {"task: causal_lm\n", "which has no language-model head"},
       {"head: {pooling: middle}\n", "head.pooling"},
       {"adapter: {init_from: " + directory.path().string() + "}\n",
        "no adapter here: neither mora_config.json nor adapter_config.json"},
-      {"train: {precision: f16}\n", "train.precision: f16: not supported"},
   };
   for (const WrongUse& wrong : cases) {
     const Result result = mora({"train", config("wrong", wrong.settings)});

@@ -47,6 +47,16 @@ TEST(Arena, FreedNeighboursJoin) {
   }
 }
 
+// More free ranges than the first account of them had room for: deallocate is noexcept and must find room.
+TEST(Arena, ManyScatteredHolesAreKeptAndJoined) {
+  Arena arena(1 << 30);
+  std::vector<void*> blocks(5000);
+  for (void*& block : blocks) block = arena.allocate(4096);
+  for (size_t i = 0; i < blocks.size(); i += 2) arena.deallocate(blocks[i], 4096);
+  for (size_t i = 1; i < blocks.size(); i += 2) arena.deallocate(blocks[i], 4096);
+  EXPECT_EQ(arena.allocate(5000 * 4096), blocks[0]);
+}
+
 TEST(Arena, BatchesOfVaryingLengthStayNearTheLargest) {
   Arena arena(1 << 30);
   std::mt19937 random(1);

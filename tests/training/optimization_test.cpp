@@ -132,6 +132,23 @@ TEST_F(OptimizationTest, AnOverflowOfSamsSecondPassHalvesTheScaleOnce) {
   EXPECT_EQ(state["loss_scale"].get<double>(), 65536.0 / 8);
 }
 
+// The targets of the rows from the 25th on are a hundred times the first ones', so the loss is ten thousand times.
+TEST_F(OptimizationTest, AnExplodedRunStopsWithTheCheckpointFromBefore) {
+  std::string rows = "text\tlabel\n";
+  for (int i = 0; i < 40; ++i) rows += fmt::format("Film {}\t{}\n", i, i < 24 ? 1 : 100);
+  Config c = config("run",
+                    "task: regression\nadapter: {kind: lora, rank: 2}\noptimizer: {lr: 1e-6}\ntrain: {steps: 40, "
+                    "epochs: null, batch_size: 1, eval_every: null, save_every: 1, max_skipped: 3}\n");
+  c.data->train = {directory.write("rows.tsv", rows).string()};
+  const std::string message = test::error_of<Error>([&] { train(c, {.quiet = true}); });
+  EXPECT_NE(message.find("the loss exploded"), std::string::npos) << message;
+  EXPECT_EQ(metrics("run").back()["event"]["kind"], "loss_spike");
+  EXPECT_EQ(metrics("run").back()["event"]["spikes"], 3);
+  EXPECT_EQ(metrics("run").back()["step"], 27);
+  EXPECT_TRUE(fs::exists(directory / "run/checkpoints/step-000024"));
+  EXPECT_FALSE(fs::exists(directory / "run/checkpoints/step-000025"));
+}
+
 TEST_F(OptimizationTest, LookSamAroundLarsResumesToTheBit) {
   const std::string settings =
       "adapter: {rank: 2, dropout: 0.1}\n"

@@ -130,6 +130,8 @@ TEST_F(TrainerTest, ADamagedCheckpointGivesWayToTheOneBefore) {
   std::ofstream(newest, std::ios::binary) << bytes;
   train(c, {.resume = true, .quiet = true});
   EXPECT_EQ(adapter_bytes(directory / "run"), expected);
+  EXPECT_TRUE(fs::exists(directory / "run/checkpoints/step-000004.damaged"));
+  EXPECT_TRUE(fs::exists(directory / "run/checkpoints/step-000004"));
 }
 
 TEST_F(TrainerTest, AnotherConfigurationCannotResume) {
