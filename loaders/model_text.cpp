@@ -36,12 +36,14 @@ ChatVariables special_tokens(const Tokenizer& tokenizer) {
 }
 
 std::vector<int32_t> chat_prompt_ids(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-                                     std::string_view message) {
-  jinja::Dict turn;
-  turn.set("role", jinja::Value("user"));
-  turn.set("content", jinja::Value(message));
+                                     std::span<const ChatTurn> turns) {
   jinja::List messages;
-  messages.items.push_back(std::move(turn));
+  for (const ChatTurn& turn : turns) {
+    jinja::Dict message;
+    message.set("role", jinja::Value(std::string_view(turn.role)));
+    message.set("content", jinja::Value(std::string_view(turn.content)));
+    messages.items.push_back(std::move(message));
+  }
   ChatVariables variables = special_tokens(tokenizer);
   variables.insert_or_assign("add_generation_prompt", true);
   return tokenizer.encode(chat_template.render(messages, variables), false);  // the template writes special tokens

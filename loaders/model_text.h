@@ -3,6 +3,9 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "loaders/chat_template/chat_template.h"
 #include "loaders/tokenizer/tokenizer.h"
@@ -18,8 +21,12 @@ std::optional<ChatTemplate> load_chat_template(const std::filesystem::path& mode
 // bos_token, eos_token and pad_token as templates know them, where the tokenizer has them.
 ChatVariables special_tokens(const Tokenizer& tokenizer);
 
-// The ids of a chat of one user's message, up to where the assistant's answer begins. Throws TemplateError.
+struct ChatTurn {
+  std::string role, content;  // role: system, user, assistant
+};
+
+// The ids of a chat, up to where the assistant's next answer begins. Throws TemplateError.
 std::vector<int32_t> chat_prompt_ids(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-                                     std::string_view message);
+                                     std::span<const ChatTurn> turns);
 
 }  // namespace mora

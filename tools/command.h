@@ -35,8 +35,12 @@ void add_eval(CLI::App& program, Session& session);
 void add_predict(CLI::App& program, Session& session);
 void add_forward(CLI::App& program, Session& session);
 void add_generate(CLI::App& program, Session& session);
+void add_chat(CLI::App& program, Session& session);
 void add_merge(CLI::App& program, Session& session);
 void add_export(CLI::App& program, Session& session);
+void add_report(CLI::App& program, Session& session);
+void add_compare(CLI::App& program, Session& session);
+void add_sweep(CLI::App& program, Session& session);
 void add_preview(CLI::App& program, Session& session);
 void add_plan(CLI::App& program, Session& session);
 void add_sharpness(CLI::App& program, Session& session);
@@ -47,5 +51,6 @@ void add_inspect(CLI::App& program, Session& session);
 void add_doctor(CLI::App& program, Session& session);
 void add_bench(CLI::App& program, Session& session);
 void add_config_reference(CLI::App& program, Session& session);
+void add_completion(CLI::App& program, Session& session);
 
 }  // namespace mora

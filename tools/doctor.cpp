@@ -1,83 +1,30 @@
 // mora doctor: what this machine can run.
 #include <fmt/format.h>
-#include <sys/utsname.h>
-#include <unistd.h>
+#include <fmt/ranges.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "engine/parallel.h"
 #include "tools/command.h"
+#include "tools/machine.h"
 
 namespace mora {
 namespace {
 
-// The value of `key` in a /proc file of "key : value" lines; empty where there is none.
-std::string proc_value(const char* file, std::string_view key) {
-  std::ifstream lines(file);
-  for (std::string line; std::getline(lines, line);) {
-    const size_t colon = line.find(':');
-    if (colon == std::string::npos || line.substr(0, line.find_last_not_of(" \t", colon - 1) + 1) != key) continue;
-    const size_t begin = line.find_first_not_of(" \t", colon + 1);
-    return begin == std::string::npos ? "" : line.substr(begin);
-  }
-  return "";
-}
-
-int64_t meminfo_bytes(std::string_view key) {
-  const std::string value = proc_value("/proc/meminfo", key);
-  return value.empty() ? 0 : std::stoll(value) * 1024;
-}
-
-// The instruction sets that MoRA or oneDNN choose between.
-std::vector<std::string> processor_features() {
-  std::vector<std::string> found;
-#if defined(__x86_64__)
-  const auto add = [&](const char* name, int supported) {
-    if (supported != 0) found.emplace_back(name);
-  };
-  add("sse4.2", __builtin_cpu_supports("sse4.2"));
-  add("avx", __builtin_cpu_supports("avx"));
-  add("avx2", __builtin_cpu_supports("avx2"));
-  add("fma", __builtin_cpu_supports("fma"));
-  add("avx512f", __builtin_cpu_supports("avx512f"));
-  add("avx512bw", __builtin_cpu_supports("avx512bw"));
-  add("avx512vl", __builtin_cpu_supports("avx512vl"));
-  add("avx512vnni", __builtin_cpu_supports("avx512vnni"));
-  add("avx512bf16", __builtin_cpu_supports("avx512bf16"));
-#elif defined(__aarch64__)
-  found.emplace_back("neon");
-#endif
-  return found;
-}
-
 void doctor(const Session& session) {
-  utsname system{};
-  uname(&system);
-  const int64_t total = meminfo_bytes("MemTotal"), available = meminfo_bytes("MemAvailable");
-  const std::vector<std::string> features = processor_features();
-  const std::string name = proc_value("/proc/cpuinfo", "model name");
-  const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-  const std::string reason = "this build has no CUDA";
+  const nlohmann::ordered_json machine = describe_machine();
+  const auto& cpu = machine["cpu"];
+  const auto text = [](const nlohmann::ordered_json& value) { return value.get<std::string>(); };
+  const auto gib = [&](const char* key) { return cpu[key].get<double>() / (1 << 30); };
+  const auto features = cpu["features"].get<std::vector<std::string>>();
 
-  fmt::print("mora       {}\n", MORA_VERSION);
-  fmt::print("system     {} {} {}\n", system.sysname, system.release, system.machine);
-  fmt::print("processor  {}\n", name.empty() ? "unknown" : name);
+  fmt::print("mora       {}\n", text(machine["version"]));
+  fmt::print("system     {}\n", text(machine["system"]));
+  fmt::print("processor  {}\n", text(cpu["name"]).empty() ? "unknown" : text(cpu["name"]));
   fmt::print("features   {}\n", features.empty() ? "none that matter" : fmt::format("{}", fmt::join(features, " ")));
-  fmt::print("threads    {} of {} processors\n", threads(), processors);
-  fmt::print("memory     {:.1f} GiB, {:.1f} GiB available\n", static_cast<double>(total) / (1 << 30),
-             static_cast<double>(available) / (1 << 30));
-  fmt::print("cuda       {}\n", reason);
-  session.print_result({{"version", MORA_VERSION},
-                        {"cpu",
-                         {{"name", name},
-                          {"architecture", system.machine},
-                          {"processors", processors},
-                          {"threads", threads()},
-                          {"features", features},
-                          {"memory_bytes", total},
-                          {"available_bytes", available}}},
-                        {"cuda", {{"available", false}, {"reason", reason}}}});
+  fmt::print("threads    {} of {} processors\n", cpu["threads"].get<int64_t>(), cpu["processors"].get<int64_t>());
+  fmt::print("memory     {:.1f} GiB, {:.1f} GiB available\n", gib("memory_bytes"), gib("available_bytes"));
+  fmt::print("cuda       {}\n", text(machine["cuda"]["reason"]));
+  session.print_result(machine);
 }
 
 }  // namespace

@@ -1,11 +1,9 @@
 // mora generate: text out of a language model, printed as it comes.
 #include <nlohmann/json.hpp>
 
-#include "loaders/model_text.h"
 #include "mora/adapter_directory.h"
-#include "mora/generation/generate.h"
 #include "mora/models/registry.h"
-#include "tools/command.h"
+#include "tools/language_model.h"
 
 namespace mora {
 namespace {
@@ -21,24 +19,15 @@ std::vector<std::vector<int32_t>> prompt_ids(const Arguments& a, const Tokenizer
   std::vector<std::vector<int32_t>> prompts;
   for (const std::string& prompt : a.prompts) prompts.push_back(tokenizer.encode(prompt));
   if (!a.chats.empty()) {
-    // An adapter trained on chats comes with the template it was trained with.
-    std::optional<ChatTemplate> chat_template;
-    if (!a.adapter.empty()) chat_template = load_chat_template(a.adapter);
-    if (!chat_template) chat_template = load_chat_template(a.model);
-    require<ConfigError>(chat_template.has_value(), "--chat: {} has no chat template; use --prompt", a.model);
-    for (const std::string& chat : a.chats) prompts.push_back(chat_prompt_ids(tokenizer, *chat_template, chat));
+    const ChatTemplate chat_template = template_of(a.model, a.adapter);
+    for (const std::string& chat : a.chats) {
+      const ChatTurn turn = {"user", chat};
+      prompts.push_back(chat_prompt_ids(tokenizer, chat_template, {&turn, 1}));
+    }
   }
   for (size_t i = 0; i < prompts.size(); ++i)
     require<ConfigError>(!prompts[i].empty(), "--prompt: prompt {} has no tokens to begin with", i + 1);
   return prompts;
-}
-
-// What ends the text: the end tokens of the model and of its tokenizer.
-std::vector<int32_t> stop_tokens(const Model& model, const Tokenizer& tokenizer) {
-  std::vector<int32_t> ids;
-  for (int64_t id : model.config().eos_token_ids) ids.push_back(int32_t(id));
-  if (const auto eos = tokenizer.eos_id()) ids.push_back(*eos);
-  return ids;
 }
 
 double per_second(int64_t tokens, double seconds) { return tokens > 0 ? double(tokens) / seconds : 0; }
@@ -128,19 +117,7 @@ void add_generate(CLI::App& program, Session& session) {
       ->allow_extra_args(false)
       ->type_name("TEXT");
   input->require_option(1);
-  SamplingOptions& sampling = a->options.sampling;
-  command->add_option("--max-tokens", a->options.max_tokens, "the most tokens to generate (default: 256)")
-      ->type_name("N");
-  command->add_option("--temperature", sampling.temperature, "0 takes the likeliest token each time (default: 0)")
-      ->type_name("T");
-  command->add_option("--top-k", sampling.top_k, "draw among the K likeliest (default: 0, all)")->type_name("K");
-  command->add_option("--top-p", sampling.top_p, "draw among the fewest of probability P together (default: 1)")
-      ->type_name("P");
-  command
-      ->add_option("--repetition-penalty", sampling.repetition_penalty,
-                   "above 1: tokens seen before become less likely (default: 1)")
-      ->type_name("R");
-  command->add_option("--seed", sampling.seed, "of the draws (default: 0)")->type_name("S");
+  add_options(*command, a->options);
   command->add_option("--precision", a->precision, "of the arithmetic: f32 or bf16 (default: f32)")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->type_name("TYPE");

@@ -225,7 +225,35 @@ def llama_cpp():
     return f"greedy tokens of {same} of {len(prompts)} prompts"
 
 
-CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, peft_family, merge, llama_cpp]
+def report():
+    """The page of a run in Chromium, light and dark, wide and narrow; MORA_SCREENSHOTS keeps the pictures."""
+    adapter = trained("report", "classification", "train.steps=20", "adapter.kind=adalora",
+                      "adapter.adapt={budget: 4, start: 4, end: 16, interval: 4}")
+    page, pictures = adapter.parent / "report.html", Path(os.environ.get("MORA_SCREENSHOTS", WORK))
+
+    def chromium(*words):
+        run = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                              "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", *words,
+                              page.resolve().as_uri()], capture_output=True, text=True, timeout=120)
+        assert run.returncode == 0, run.stderr
+        assert "CONSOLE" not in run.stderr, run.stderr
+        return run.stdout
+
+    charts = chromium("--dump-dom").count("<svg")
+    assert charts >= 5, f"{charts} charts"
+    seen = set()
+    for scheme, setting in (("light", 1), ("dark", 0)):
+        for width in (1280, 500):
+            file = pictures / f"report-{scheme}-{width}.png"
+            chromium(f"--blink-settings=preferredColorScheme={setting}", f"--window-size={width},2400",
+                     f"--screenshot={file.resolve()}")
+            assert file.stat().st_size > 30_000, f"{file} is nearly empty"
+            seen.add(file.read_bytes())
+    assert len(seen) == 4, "light and dark look alike"
+    return f"{charts} charts, {len(seen)} pictures"
+
+
+CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, peft_family, merge, llama_cpp, report]
 
 
 def main(names):

@@ -2,19 +2,18 @@
 #include <nlohmann/json.hpp>
 
 #include "mora/learning/meta_train.h"
-#include "tools/command.h"
+#include "tools/config_arguments.h"
 #include "tools/training_run.h"
 
 namespace mora {
 namespace {
 
 struct Arguments {
-  std::string config;
-  std::vector<std::string> overrides;
+  ConfigArguments config;
 };
 
 void run(const Arguments& a, Session& session) {
-  const Config config = load_config(a.config, a.overrides);
+  const Config config = a.config.load();
   const TrainResult result = meta_train(config, {.quiet = session.quiet, .signal = watch_signals()});
   if (result.stopped_by) session.exit_code = 128 + result.stopped_by;
   session.print_result(to_json(result));
@@ -30,11 +29,7 @@ void add_meta_train(CLI::App& program, Session& session) {
   CLI::App* command = add_command(program, session, "meta-train",
                                   "learn a start from which few examples of a new task are enough; writes `out`",
                                   [a, &session] { run(*a, session); });
-  command->add_option("config", a->config, "the configuration, with tasks: and meta:")
-      ->required()
-      ->type_name("CONFIG.yaml");
-  command->add_option("overrides", a->overrides, "settings that win over the file's, as meta.kind=reptile")
-      ->type_name("KEY=VALUE");
+  add_options(*command, a->config);
 }
 
 }  // namespace mora

@@ -2,19 +2,18 @@
 #include <nlohmann/json.hpp>
 
 #include "mora/training/memory_plan.h"
-#include "tools/command.h"
+#include "tools/config_arguments.h"
 
 namespace mora {
 namespace {
 
 struct Arguments {
-  std::string config;
-  std::vector<std::string> overrides;
+  ConfigArguments config;
   bool measure = true;
 };
 
 void run(const Arguments& a, Session& session) {
-  const MemoryPlan plan = plan_memory(load_config(a.config, a.overrides), a.measure);
+  const MemoryPlan plan = plan_memory(a.config.load(), a.measure);
   if (!session.json) {
     auto line = [](const char* what, int64_t bytes) { fmt::print("{:<36}{:>10.1f} MB\n", what, double(bytes) / 1e6); };
     line("frozen weights, packed copies", plan.weights_bytes);
@@ -43,9 +42,7 @@ void add_plan(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = add_command(program, session, "plan", "the memory and time of a run, before it starts",
                                   [a, &session] { run(*a, session); });
-  command->add_option("config", a->config, "the configuration, YAML")->required()->type_name("CONFIG.yaml");
-  command->add_option("overrides", a->overrides, "settings that win over the file's, as train.batch_size=8")
-      ->type_name("KEY=VALUE");
+  add_options(*command, a->config);
   command->add_flag("!--no-measure", a->measure, "estimate from the shapes; do not run the longest batch");
 }
 

@@ -2,18 +2,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "loaders/model_text.h"
 #include "mora/training/setup.h"
-#include "tools/command.h"
+#include "tools/config_arguments.h"
 
 namespace mora {
 namespace {
 
 struct Arguments {
-  std::string config;
-  std::vector<std::string> overrides;
+  ConfigArguments config;
   int64_t rows = 5;
 };
 
@@ -62,7 +62,7 @@ void show_row(int64_t row, const Example& example, const TaskData& data, const C
   for (size_t t = 0; t < example.ids.size(); ++t) trained += is_trained(example, t);
   const std::string count = config.task == Task::causal_lm ? fmt::format(", {} trained", trained) : "";
   fmt::print("row {}: {} tokens{}{}\n    {}\n", row, example.ids.size(), count, target_text(example, data, config.task),
-             marked_text(example, tokenizer, isatty(STDOUT_FILENO)));
+             marked_text(example, tokenizer, isatty(STDOUT_FILENO) == 1 && !std::getenv("NO_COLOR")));
 }
 
 // Rows by length, in eight ranges of equal width up to the longest.
@@ -88,7 +88,7 @@ void show_histogram(const std::vector<Range>& ranges) {
 }
 
 void run(const Arguments& a, Session& session) {
-  const Config config = load_config(a.config, a.overrides);
+  const Config config = a.config.load();
   const TaskData data = read_training_data(config_of_task(config, 0)).train;
   const Tokenizer tokenizer = load_tokenizer(config.model);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array(), bars = nlohmann::ordered_json::array();
@@ -128,9 +128,7 @@ void add_preview(CLI::App& program, Session& session) {
   CLI::App* command =
       add_command(program, session, "preview", "show the tokens of the training data, and which are trained",
                   [a, &session] { run(*a, session); });
-  command->add_option("config", a->config, "the configuration, YAML")->required()->type_name("CONFIG.yaml");
-  command->add_option("overrides", a->overrides, "settings that win over the file's, as data.max_length=512")
-      ->type_name("KEY=VALUE");
+  add_options(*command, a->config);
   command->add_option("--rows", a->rows, "how many rows to show (default: 5)")
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");

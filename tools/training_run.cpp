@@ -3,7 +3,10 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "loaders/durable_file.h"
+#include "mora/report/report.h"
 #include "mora/training/process_memory.h"
+#include "tools/machine.h"
 
 namespace mora {
 namespace {
@@ -37,6 +40,15 @@ nlohmann::ordered_json to_json(const TrainResult& result) {
                                  {"peak_memory_bytes", peak_resident_bytes()}};
   if (result.continual) json["continual"] = to_json(*result.continual);
   return json;
+}
+
+void finish_run(const TrainResult& result) {
+  const std::filesystem::path out = result.out;
+  const nlohmann::ordered_json summary = {
+      {"finished", result.stopped_by == 0}, {"result", to_json(result)}, {"environment", describe_machine()}};
+  write_durable(out / "summary.json",
+                summary.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  write_report(out);
 }
 
 }  // namespace mora

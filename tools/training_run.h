@@ -15,4 +15,7 @@ std::atomic<int>* watch_signals();
 // cli.md's fields of `mora train`.
 nlohmann::ordered_json to_json(const TrainResult& result);
 
+// Behind a run, whole or stopped: summary.json, {"finished", "result", "environment"}, and report.html.
+void finish_run(const TrainResult& result);
+
 }  // namespace mora

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+
+#include "loaders/durable_file.h"
+#include "loaders/utf8.h"
 
 namespace mora {
 namespace {
@@ -31,7 +35,24 @@ Evaluation evaluate_language(const MoRAModel& model, const TaskData& data) {
     labels += objective.weight(batch);
     loss += objective.total(model, batch, context).item();
   });
-  return {loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels))};
+  return {loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels)), {}};
+}
+
+nlohmann::ordered_json class_prediction(std::span<const double> p, const Example& example,
+                                        const std::vector<std::string>& labels) {
+  const auto predicted = size_t(std::ranges::max_element(p) - p.begin());
+  const double likelihood = std::max(p[size_t(example.label)], std::numeric_limits<double>::min());
+  return {{"truth", labels[size_t(example.label)]},
+          {"predicted", labels[predicted]},
+          {"confidence", p[predicted]},
+          {"loss", -std::log(likelihood)}};
+}
+
+// At most 400 bytes, cut between characters.
+std::string opening(const std::string& text) {
+  constexpr size_t limit = 400;
+  if (text.size() <= limit) return text;
+  return text.substr(0, valid_utf8_prefix(std::string_view(text).substr(0, limit))) + "…";
 }
 
 }  // namespace
@@ -47,6 +68,27 @@ nlohmann::ordered_json to_json(const Evaluation& evaluation) {
     json["confusion"].push_back(std::vector<int64_t>(begin, begin + classes));
   }
   return json;
+}
+
+void write_predictions(const std::filesystem::path& file, const Evaluation& evaluation, const TaskData& data,
+                       Task task) {
+  const size_t width = evaluation.predictions.size() / size_t(std::max<int64_t>(1, data.size()));
+  invariant(width * size_t(data.size()) == evaluation.predictions.size(), "{}: {} predictions for {} rows",
+            file.string(), evaluation.predictions.size(), data.size());
+  DurableFile out(file);
+  for (int64_t i = 0; i < data.size(); ++i) {
+    const Example example = data.example(i);
+    const auto p = std::span(evaluation.predictions).subspan(size_t(i) * width, width);
+    nlohmann::ordered_json line = {{"text", opening(data.text(i))}};
+    if (task == Task::regression)
+      line.update({{"truth", example.target},
+                   {"predicted", p[0]},
+                   {"loss", (p[0] - double(example.target)) * (p[0] - double(example.target))}});
+    else
+      line.update(class_prediction(p, example, data.labels()));
+    out.write(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  }
+  out.commit();
 }
 
 std::vector<double> probabilities(std::span<const float> logits) {
@@ -94,8 +136,9 @@ Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task) {
     targets.insert(targets.end(), batch.targets.begin(), batch.targets.end());
   });
   loss /= double(data.size());
-  return {loss, task == Task::regression ? regression_metrics(targets, outputs)
-                                         : classification_metrics(classes, outputs, width)};
+  MetricReport metrics =
+      task == Task::regression ? regression_metrics(targets, outputs) : classification_metrics(classes, outputs, width);
+  return {loss, std::move(metrics), std::move(outputs)};
 }
 
 }  // namespace mora

@@ -3,6 +3,7 @@
 //   config.yaml              the resolved configuration          adapter/, best/          the last adapter and the best
 //   metrics.jsonl            one object a line, append-only      checkpoints/step-NNNNNN/ what a resume starts from
 //   events.out.tfevents.*    the same numbers for TensorBoard    lock                     held while a process writes
+//   valid.jsonl              the last evaluation, row by row     summary.json, report.html written when the run ends
 //
 // Directories appear whole (loaders/staged_directory.h). What a kill left half-staged is removed by the next writer.
 #pragma once

@@ -87,6 +87,11 @@ class TaskData::Reader {
     return example;
   }
 
+  std::string text(int64_t i) const {
+    const Row row = data_.read(i);
+    return options_.labelled ? text_of(row, 0) : text_or_empty(row, 0);
+  }
+
  private:
   TaskDataOptions options_;
   Dataset data_;
@@ -114,6 +119,8 @@ Example TaskData::example(int64_t i) const {
   CausalWarnings said_before;
   return reader_->read(rows_[size_t(i)], said_before);
 }
+
+std::string TaskData::text(int64_t i) const { return reader_->text(rows_[size_t(i)]); }
 
 PackedBatch TaskData::batch(std::span<const int64_t> examples) const {
   std::vector<Example> made;

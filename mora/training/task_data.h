@@ -32,6 +32,7 @@ class TaskData {
   int64_t size() const { return int64_t(rows_.size()); }
   const std::vector<int32_t>& lengths() const { return lengths_; }  // tokens of each example
   Example example(int64_t i) const;
+  std::string text(int64_t i) const;  // classification and regression: the row's text as the file has it
   PackedBatch batch(std::span<const int64_t> examples) const;
 
   bool is_cut(int64_t i) const { return cut_[size_t(i)]; }                // longer than max_length in the file

@@ -290,6 +290,8 @@ class Trainer {
     std::string line = fmt::format("step {}: validation loss {:.4f}", at_.step, valid_->loss);
     for (const auto& [name, value] : valid_->metrics.values) line += fmt::format("  {} {:.4f}", name, value);
     progress_.note(line);
+    if (!valid_->predictions.empty())
+      write_predictions(directory_.path() / "valid.jsonl", *valid_, data().valid, config_.task);
 
     const std::string metric = config_.train.early_stop ? config_.train.early_stop->metric : "loss";
     const double value = metric == "loss" ? valid_->loss : valid_->metrics.at(metric);

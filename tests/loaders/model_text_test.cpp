@@ -23,7 +23,8 @@ TEST(ModelText, ChatPromptsOutOfAGgufAreThoseOfTransformers) {
   const nlohmann::json golden = read_json(source / "tests/goldens/smollm2_generation.json");
   ASSERT_EQ(golden.size(), 20u);
   for (const auto& chat : golden) {
-    EXPECT_EQ(chat_prompt_ids(tokenizer, *chat_template, chat.at("prompt").get<std::string>()),
+    const ChatTurn turn = {"user", chat.at("prompt").get<std::string>()};
+    EXPECT_EQ(chat_prompt_ids(tokenizer, *chat_template, {&turn, 1}),
               chat.at("prompt_ids").get<std::vector<int32_t>>());
   }
 }

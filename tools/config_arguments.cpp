@@ -1,0 +1,17 @@
+#include "tools/config_arguments.h"
+
+namespace mora {
+
+std::string ConfigArguments::words() const {
+  std::string text = file;
+  for (const std::string& word : overrides) text += " '" + word + "'";
+  return text;
+}
+
+void add_options(CLI::App& command, ConfigArguments& config) {
+  command.add_option("config", config.file, "the configuration, YAML")->required()->type_name("CONFIG.yaml");
+  command.add_option("overrides", config.overrides, "settings that win over the file's, as optimizer.lr=1e-4")
+      ->type_name("KEY=VALUE");
+}
+
+}  // namespace mora

@@ -1,0 +1,19 @@
+// CONFIG.yaml [KEY=VALUE …] of the commands that read a configuration.
+#pragma once
+
+#include "mora/training/config.h"
+#include "tools/command.h"
+
+namespace mora {
+
+struct ConfigArguments {
+  std::string file;
+  std::vector<std::string> overrides;
+
+  Config load() const { return load_config(file, overrides); }
+  std::string words() const;  // as they stood on the command line
+};
+
+void add_options(CLI::App& command, ConfigArguments& config);
+
+}  // namespace mora

@@ -1,0 +1,12 @@
+// This machine, as `mora doctor` prints it and a run's summary.json keeps it.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace mora {
+
+// {"version", "system", "cpu": {"name", "architecture", "processors", "threads", "features", "memory_bytes",
+// "available_bytes"}, "cuda": {"available", "reason"}}
+nlohmann::ordered_json describe_machine();
+
+}  // namespace mora
