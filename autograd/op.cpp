@@ -63,11 +63,7 @@ void Saved::release() {
 
 namespace detail {
 
-Tensor contiguous_copy(const Tensor& t) {
-  Tensor result = Tensor::empty(t.meta());
-  kernels::copy(t, result);
-  return result;
-}
+Tensor contiguous_copy(const Tensor& t) { return kernels::copied(t); }
 
 void attach(Ref<RefCounted> node, std::span<Tensor> out, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i) {

@@ -2,23 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "kernels/binary.h"
+#include "kernels/copy.h"
 #include "kernels/optimizer.h"
 
 namespace mora {
 namespace {
-
-void copy(const Tensor& from, Tensor& to) {
-  if (from.numel() > 0) std::memcpy(to.mutable_raw(), from.raw(), from.bytes());
-}
-
-Tensor clone(const Tensor& t) {
-  Tensor result = Tensor::empty(t.meta());
-  copy(t, result);
-  return result;
-}
 
 // The values of parameters, written back at the end of the scope.
 class SavedValues {
@@ -26,11 +16,11 @@ class SavedValues {
   explicit SavedValues(std::span<const kernels::PerturbationTerm> terms) {
     for (const auto& term : terms) {
       live_.push_back(term.parameter);
-      saved_.push_back(clone(term.parameter));
+      saved_.push_back(kernels::copied(term.parameter));
     }
   }
   ~SavedValues() {
-    for (size_t i = 0; i < live_.size(); ++i) copy(saved_[i], live_[i]);
+    for (size_t i = 0; i < live_.size(); ++i) kernels::copy(saved_[i], live_[i]);
   }
   SavedValues(const SavedValues&) = delete;
   SavedValues& operator=(const SavedValues&) = delete;
@@ -106,7 +96,7 @@ void Sam::remember(std::span<const Tensor> at_w, std::span<const Tensor> nearby)
   const double share = norm > 0 ? kernels::inner_product(g, g_s) / (norm * norm) : 0;
   for (size_t i = 0; i < nearby.size(); ++i) {
     if (!nearby[i].defined()) continue;
-    memory_[i] = clone(nearby[i]);
+    memory_[i] = kernels::copied(nearby[i]);
     kernels::axpy(at_w[i], memory_[i], -share);
   }
 }
@@ -127,7 +117,7 @@ void Sam::load_state(std::span<const Parameter> parameters, std::vector<NamedTen
     require<ConfigError>(found->tensor.meta() == meta && found->tensor.is_contiguous(),
                          "optimizer state: '{}' is {} of {}, expected {} of {}", name, found->tensor.shape(),
                          name_of(found->tensor.dtype()), meta.shape, name_of(meta.dtype));
-    const Tensor copied = clone(found->tensor);
+    const Tensor copied = kernels::copied(found->tensor);
     saved.erase(found);
     return copied;
   };

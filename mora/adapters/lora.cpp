@@ -18,12 +18,6 @@ Tensor product(const Tensor& b, const Tensor& a, double scaling) {  // in f64
   return matmul(cast(b.detach(), DType::f64), cast(a.detach(), DType::f64)) * scaling;
 }
 
-Tensor copy_of(const Tensor& t) {
-  Tensor copy = Tensor::empty(t.meta());
-  kernels::copy(t, copy);
-  return copy;
-}
-
 double scaling_of(const AdapterSpec& spec) {
   return spec.alpha / (spec.rank_stabilized ? std::sqrt(double(spec.rank)) : double(spec.rank));
 }
@@ -122,7 +116,7 @@ std::unique_ptr<LoRA> factorized_lora(const AdapterSpec& spec, const Tensor& wei
   const LoraFactors origin = spec.init == AdapterSpec::Init::pissa
                                  ? pissa_factors(weight, spec.rank, scaling_of(spec), seed, index)
                                  : olora_factors(weight, spec.rank);
-  return std::make_unique<LoRA>(spec, copy_of(origin.a), copy_of(origin.b), index, origin);
+  return std::make_unique<LoRA>(spec, kernels::copied(origin.a), kernels::copied(origin.b), index, origin);
 }
 
 }  // namespace mora

@@ -8,15 +8,6 @@
 #include "kernels/copy.h"
 
 namespace mora {
-namespace {
-
-Tensor copy_of(const Tensor& t) {
-  Tensor copy = Tensor::empty(t.meta());
-  kernels::copy(t, copy);
-  return copy;
-}
-
-}  // namespace
 
 Tensor ElasticWeights::penalty(std::span<const Parameter> parameters) const {
   Tensor total;
@@ -43,7 +34,7 @@ void ElasticWeights::consolidate(std::span<const Parameter> parameters, int64_t 
   const NoGrad no_grad;
   if (fisher_.empty()) {
     fisher_ = std::move(added);
-    for (const Parameter& p : parameters) center_.push_back(copy_of(p.value));
+    for (const Parameter& p : parameters) center_.push_back(kernels::copied(p.value));
     return;
   }
   for (size_t i = 0; i < fisher_.size(); ++i) {
@@ -72,7 +63,7 @@ void ElasticWeights::load_state(std::span<const Parameter> parameters, std::span
     const auto found = std::find_if(saved.begin(), saved.end(), [&](const NamedTensor& t) { return t.name == name; });
     require<IoError>(found != saved.end() && found->tensor.meta() == p.value.meta(),
                      "continual state: '{}' is missing or does not fit", name);
-    return copy_of(found->tensor);
+    return kernels::copied(found->tensor);
   };
   for (const Parameter& p : parameters) {
     fisher_.push_back(find(p, ".fisher"));

@@ -85,9 +85,8 @@ void OrthogonalUpdates::protect(std::span<const Parameter> parameters) {
     if (!lora || past_components(*lora) == 0) continue;
     const int64_t count = past_components(*lora);
     linear->layer().visit_parameters([&](const std::string& name, Tensor& value) {
-      Tensor copy = Tensor::empty(value.meta());
-      kernels::copy(value, copy);
-      protected_.push_back({indices.at(path + "." + name), value, copy, *component_dimension(name), count});
+      protected_.push_back(
+          {indices.at(path + "." + name), value, kernels::copied(value), *component_dimension(name), count});
     });
   }
 }

@@ -17,7 +17,7 @@ constexpr int64_t rows_at_once = 16;
 
 Tensors clone(std::span<const Tensor> tensors) {
   Tensors result;
-  for (const Tensor& t : tensors) kernels::copy(t, result.emplace_back(Tensor::empty(t.meta())));
+  for (const Tensor& t : tensors) result.push_back(kernels::copied(t));
   return result;
 }
 

@@ -147,8 +147,7 @@ class Trainer {
     } else if (g.is_contiguous() && g.use_count() == 1 && g.storage()->use_count() == 1) {
       sums[i] = std::move(g);
     } else {
-      sums[i] = Tensor::empty(g.meta());
-      kernels::copy(g, sums[i]);
+      sums[i] = kernels::copied(g);
     }
   }
 
