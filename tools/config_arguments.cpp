@@ -1,10 +1,12 @@
 #include "tools/config_arguments.h"
 
+#include "loaders/quote.h"
+
 namespace mora {
 
 std::string ConfigArguments::words() const {
-  std::string text = file;
-  for (const std::string& word : overrides) text += " '" + word + "'";
+  std::string text = shell_quote(file);
+  for (const std::string& word : overrides) text += " " + shell_quote(word);
   return text;
 }
 

@@ -11,7 +11,7 @@ struct ConfigArguments {
   std::vector<std::string> overrides;
 
   Config load() const { return load_config(file, overrides); }
-  std::string words() const;  // as they stood on the command line
+  std::string words() const;  // for a command line
 };
 
 void add_options(CLI::App& command, ConfigArguments& config);

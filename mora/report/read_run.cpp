@@ -5,6 +5,8 @@
 
 #include "engine/error.h"
 #include "loaders/json.h"
+#include "loaders/quote.h"
+#include "loaders/regular_file.h"
 #include "mora/report/report.h"
 
 namespace mora {
@@ -14,6 +16,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kHardest = 20;
+constexpr size_t kMaxConfig = size_t{16} << 20;  // bytes
 
 // The objects of a .jsonl file; a last line that a kill cut short is left out.
 std::vector<Json> read_lines(const fs::path& file) {
@@ -28,11 +31,6 @@ std::vector<Json> read_lines(const fs::path& file) {
     objects.push_back(std::move(json));
   }
   return objects;
-}
-
-std::string read_text(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 // Lines of updates as columns: as long as there are lines, null where a line lacks the field.
@@ -120,24 +118,15 @@ Json labels_of(const fs::path& run) {
   return config.value("labels", nlohmann::json::array());
 }
 
-// `word` as a shell reads it back.
-std::string shell_quoted(const std::string& word) {
-  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:,@";
-  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 }  // namespace
 
 Json read_run(const fs::path& run) {
   fs::path name = run.lexically_normal();
   if (name.filename().empty()) name = name.parent_path();
   Json json = {{"name", name.string()}};
-  json["command"] = "mora train " + shell_quoted((name / "config.yaml").string()) + " " +
-                    shell_quoted("out=" + name.string() + "-again");
-  json["config"] = read_text(run / "config.yaml");
+  json["command"] = "mora train " + shell_quote((name / "config.yaml").string()) + " " +
+                    shell_quote("out=" + name.string() + "-again");
+  json["config"] = fs::exists(run / "config.yaml") ? read_regular_file(run / "config.yaml", kMaxConfig) : "";
   json["result"] = json["environment"] = nullptr;
   if (fs::exists(run / "summary.json")) {
     const nlohmann::json summary = read_json(run / "summary.json");
