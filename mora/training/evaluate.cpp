@@ -35,14 +35,14 @@ Evaluation evaluate_language(const MoRAModel& model, const TaskData& data) {
     labels += objective.weight(batch);
     loss += objective.total(model, batch, context).item();
   });
-  return {loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels)), {}};
+  return {loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels))};
 }
 
-nlohmann::ordered_json class_prediction(std::span<const double> p, const Example& example,
+nlohmann::ordered_json class_prediction(std::span<const double> p, size_t truth,
                                         const std::vector<std::string>& labels) {
   const auto predicted = size_t(std::ranges::max_element(p) - p.begin());
-  const double likelihood = std::max(p[size_t(example.label)], std::numeric_limits<double>::min());
-  return {{"truth", labels[size_t(example.label)]},
+  const double likelihood = std::max(p[truth], std::numeric_limits<double>::min());
+  return {{"truth", labels[truth]},
           {"predicted", labels[predicted]},
           {"confidence", p[predicted]},
           {"loss", -std::log(likelihood)}};
@@ -77,15 +77,13 @@ void write_predictions(const std::filesystem::path& file, const Evaluation& eval
             file.string(), evaluation.predictions.size(), data.size());
   DurableFile out(file);
   for (int64_t i = 0; i < data.size(); ++i) {
-    const Example example = data.example(i);
+    const double truth = evaluation.truths[size_t(i)];
     const auto p = std::span(evaluation.predictions).subspan(size_t(i) * width, width);
     nlohmann::ordered_json line = {{"text", opening(data.text(i))}};
     if (task == Task::regression)
-      line.update({{"truth", example.target},
-                   {"predicted", p[0]},
-                   {"loss", (p[0] - double(example.target)) * (p[0] - double(example.target))}});
+      line.update({{"truth", truth}, {"predicted", p[0]}, {"loss", (p[0] - truth) * (p[0] - truth)}});
     else
-      line.update(class_prediction(p, example, data.labels()));
+      line.update(class_prediction(p, size_t(truth), data.labels()));
     out.write(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   }
   out.commit();
@@ -138,7 +136,8 @@ Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task) {
   loss /= double(data.size());
   MetricReport metrics =
       task == Task::regression ? regression_metrics(targets, outputs) : classification_metrics(classes, outputs, width);
-  return {loss, std::move(metrics), std::move(outputs)};
+  if (task != Task::regression) targets.assign(classes.begin(), classes.end());
+  return {loss, std::move(metrics), std::move(outputs), std::move(targets)};
 }
 
 }  // namespace mora

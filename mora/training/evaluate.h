@@ -16,6 +16,8 @@ struct Evaluation {
   // By row: classification: the classes' probabilities, (rows, classes) row-major; regression: the predicted value;
   // nothing for a language model.
   std::vector<double> predictions = {};
+  // By row: the class, or the value.
+  std::vector<double> truths = {};
 };
 
 // {"loss": …, metrics …, "tokens": …, "confusion": [[…]]}; a metric that is undefined is null.
