@@ -39,8 +39,8 @@ class RunDirectory {
   std::filesystem::path checkpoint(int64_t step) const;
   std::vector<int64_t> checkpoints() const;  // steps of the complete ones, rising
   void remove_old_checkpoints(int64_t keep);
-  void set_aside(
-      int64_t step);  // to step-NNNNNN.damaged: it is no checkpoint any more, and is kept for who wants to look
+  // To step-NNNNNN.damaged: it is no checkpoint any more, and is kept for who wants to look.
+  void set_aside(int64_t step);
 
   void write_config(const Config& config) const;
 
