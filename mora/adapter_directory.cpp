@@ -16,6 +16,7 @@
 #include "mora/adapters/dora.h"
 #include "mora/adapters/mora.h"
 #include "mora/adapters/whole_linear.h"
+#include "mora/experts/experts_layer.h"
 #include "mora/peft_directory.h"
 
 namespace mora {
@@ -26,7 +27,25 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t format_version = 1;
 constexpr int64_t largest_side = 1 << 20;
 
+Json experts_to_json(const ExpertsLayer& layer) {
+  const AdapterSpec& spec = layer.spec();
+  const RoutingSpec& routing = layer.routing();
+  Json j{{"kind", name_of(spec.kind)}, {"rank", spec.rank}, {"dropout", spec.dropout}};
+  if (spec.kind == AdapterSpec::Kind::mora) {
+    j["operator"] = name_of(spec.op);
+  } else {
+    j["alpha"] = spec.alpha;
+    j["rank_stabilized"] = spec.rank_stabilized;
+  }
+  j["experts"] = {{"count", routing.count},   {"routing", name_of(routing.rule)}, {"top_k", routing.top_k},
+                  {"top_p", routing.top_p},   {"threshold", routing.threshold},   {"balance", routing.balance},
+                  {"z_loss", routing.z_loss}, {"entropy", routing.entropy}};
+  return j;
+}
+
 Json layer_to_json(const MoRALayer& layer) {
+  if (const auto* experts = dynamic_cast<const ExpertsLayer*>(&layer)) return experts_to_json(*experts);
+
   const AdapterSpec& spec = layer.spec();
   Json j;
   j["kind"] = name_of(spec.kind);
@@ -103,6 +122,30 @@ std::vector<MoRA::Folded> history_from_json(const JsonFields& fields, const Modu
   return history;
 }
 
+std::unique_ptr<MoRALayer> experts_from_json(AdapterSpec spec, const JsonFields& fields, const ModuleFile& read,
+                                             const kernels::FrozenWeight& w, uint64_t index) {
+  spec.rank = fields.integer("rank", 1, largest_side);
+  if (spec.kind == AdapterSpec::Kind::mora) {
+    spec.op = parse_operator(fields.string("operator"), fields.place("operator"));
+  } else {
+    spec.alpha = fields.number("alpha", 1e-30, 1e30);
+    spec.rank_stabilized = fields.boolean("rank_stabilized", false);
+  }
+  const JsonFields experts(fields.require_member("experts"), fields.place("experts"));
+  RoutingSpec routing;
+  routing.rule = parse_routing(experts.string("routing"), experts.place("routing"));
+  routing.count = experts.integer("count", 1, largest_side);
+  routing.top_k = experts.integer("top_k", 1, largest_side);
+  require<IoError>(routing.rule != RoutingSpec::Rule::top_k || routing.top_k <= routing.count, "{}: {} of {} experts",
+                   experts.place("top_k"), routing.top_k, routing.count);
+  routing.top_p = experts.number("top_p", 0, 1);
+  routing.threshold = experts.number("threshold", 0, 1.0 / double(routing.count));
+  routing.balance = experts.number("balance", 0, 1e30);
+  routing.z_loss = experts.number("z_loss", 0, 1e30);
+  routing.entropy = experts.number("entropy", 0, 1e30);
+  return std::make_unique<ExpertsLayer>(spec, routing, w.in(), w.out(), index, read);
+}
+
 std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const ModuleFile& read, const FrozenWeightPtr& w,
                                            uint64_t index) {
   AdapterSpec spec;
@@ -112,6 +155,7 @@ std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const Modul
                                          w->bias().defined() ? read("bias", {w->out()}) : Tensor());
   }
   spec.dropout = fields.number("dropout", 0, 0.999999);
+  if (fields.find("experts")) return experts_from_json(spec, fields, read, *w, index);
   if (spec.kind != AdapterSpec::Kind::mora) return lora_from_json(spec, fields, read, w, index);
   spec.rank = fields.integer("rank", 1, largest_side);
   spec.op = parse_operator(fields.string("operator"), fields.place("operator"));

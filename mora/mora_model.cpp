@@ -7,6 +7,7 @@
 #include "loaders/nearest.h"
 #include "mora/adapters/adalora.h"
 #include "mora/adapters/whole_linear.h"
+#include "mora/experts/experts_layer.h"
 
 namespace mora {
 namespace {
@@ -58,14 +59,19 @@ std::vector<MoRAModel::Place> MoRAModel::places(bool outside_blocks) {
 }
 
 void MoRAModel::add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed,
-                             const AdapterPatterns& patterns) {
+                             const AdapterPatterns& patterns, const std::optional<RoutingSpec>& experts) {
   std::vector<std::string> adapted;
   for (const Place& place : targeted(targets)) {
     AdapterSpec own = spec;
     own.rank = value_of_module(patterns.rank, place.path, "adapter.rank_pattern", spec.rank);
     own.alpha = value_of_module(patterns.alpha, place.path, "adapter.alpha_pattern", spec.alpha);
     adapted.push_back(place.path);
-    if (!adapted_.contains(place.path)) put(place, make_layer(own, (*place.slot)->frozen(), seed, place.index));
+    if (adapted_.contains(place.path)) continue;
+    const FrozenWeightPtr& w = (*place.slot)->frozen();
+    if (experts)
+      put(place, ExpertsLayer::fresh(own, *experts, w->in(), w->out(), seed, place.index));
+    else
+      put(place, make_layer(own, w, seed, place.index));
   }
   check_used(patterns.rank, adapted, "adapter.rank_pattern");
   check_used(patterns.alpha, adapted, "adapter.alpha_pattern");

@@ -18,21 +18,26 @@ Tensor product(const Tensor& b, const Tensor& a, double scaling) {  // in f64
   return matmul(cast(b.detach(), DType::f64), cast(a.detach(), DType::f64)) * scaling;
 }
 
-double scaling_of(const AdapterSpec& spec) {
+}  // namespace
+
+double lora_scaling(const AdapterSpec& spec) {
   return spec.alpha / (spec.rank_stabilized ? std::sqrt(double(spec.rank)) : double(spec.rank));
 }
 
-}  // namespace
+Tensor fresh_lora_a(const AdapterSpec& spec, const Shape& shape, uint64_t seed, uint64_t index) {
+  const RandomStream stream({.seed = seed, .layer = index, .purpose = Purpose::init});
+  const double bound = 1 / std::sqrt(double(shape[1])), deviation = 1 / double(spec.rank);
+  const bool gaussian = spec.init == AdapterSpec::Init::gaussian;
+  Tensor a = Tensor::empty(shape);
+  float* values = a.mutable_data<float>();
+  for (uint64_t i = 0; i < uint64_t(a.numel()); ++i)
+    values[i] = gaussian ? float(deviation * stream.normal(i)) : float(bound * (2.0 * double(stream.uniform(i)) - 1.0));
+  return a;
+}
 
 LoRA::LoRA(AdapterSpec spec, int64_t in, int64_t out, uint64_t seed, uint64_t index) : spec_(spec), index_(index) {
   require<ConfigError>(spec.rank >= 1, "adapter.rank: {} is below 1", spec.rank);
-  const RandomStream stream({.seed = seed, .layer = index, .purpose = Purpose::init});
-  const double bound = 1 / std::sqrt(double(in)), deviation = 1 / double(spec.rank);
-  const bool gaussian = spec.init == AdapterSpec::Init::gaussian;
-  std::vector<float> values(size_t(spec.rank * in));
-  for (size_t i = 0; i < values.size(); ++i)
-    values[i] = gaussian ? float(deviation * stream.normal(i)) : float(bound * (2.0 * double(stream.uniform(i)) - 1.0));
-  a_ = leaf(Tensor::from(values, {spec.rank, in}));
+  a_ = leaf(fresh_lora_a(spec, {spec.rank, in}, seed, index));
   b_ = leaf(Tensor::zeros({out, spec.rank}));
 }
 
@@ -42,7 +47,7 @@ LoRA::LoRA(AdapterSpec spec, Tensor a, Tensor b, uint64_t index, std::optional<L
                       a.shape(), b.shape());
 }
 
-double LoRA::scaling() const { return scaling_of(spec_); }
+double LoRA::scaling() const { return lora_scaling(spec_); }
 
 Tensor LoRA::dropped(const Tensor& x, const Context& context) const {
   return context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
@@ -114,7 +119,7 @@ Tensor select_components(const Tensor& t, int dim, std::span<const int64_t> kept
 
 std::unique_ptr<LoRA> factorized_lora(const AdapterSpec& spec, const Tensor& weight, uint64_t seed, uint64_t index) {
   const LoraFactors origin = spec.init == AdapterSpec::Init::pissa
-                                 ? pissa_factors(weight, spec.rank, scaling_of(spec), seed, index)
+                                 ? pissa_factors(weight, spec.rank, lora_scaling(spec), seed, index)
                                  : olora_factors(weight, spec.rank);
   return std::make_unique<LoRA>(spec, kernels::copied(origin.a), kernels::copied(origin.b), index, origin);
 }

@@ -55,6 +55,11 @@ class LoRA : public MoRALayer {
   std::optional<LoraFactors> origin_;
 };
 
+// s of the spec: α/r, or α/√r.
+double lora_scaling(const AdapterSpec& spec);
+// A (rows, in) of init default or gaussian, in f32.
+Tensor fresh_lora_a(const AdapterSpec& spec, const Shape& shape, uint64_t seed, uint64_t index);
+
 // The dimension of a LoRA's parameter that runs over components; nothing for DoRA's magnitudes.
 std::optional<int> component_dimension(std::string_view name);
 // The entries `kept` along `dim`, then `added` zeros.

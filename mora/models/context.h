@@ -1,10 +1,21 @@
 // What a forward pass carries besides tensors.
 #pragma once
 
+#include <map>
+#include <vector>
+
 #include "engine/random.h"
 #include "engine/tensor.h"
 
 namespace mora {
+
+// What a routed layer did with the tokens of a batch.
+struct RoutedTokens {
+  int64_t tokens = 0;
+  std::vector<int64_t> slots;  // tokens that chose each expert
+  double entropy = 0;          // of the router's probabilities, in nats, summed over the tokens
+};
+using RoutedLayers = std::map<uint64_t, RoutedTokens>;  // by the layer's number
 
 // Names the update a forward pass belongs to (dropout and router noise are drawn from it) and collects what layers add
 // to the loss (balance losses, ponder costs).
@@ -13,8 +24,9 @@ struct Context {
   bool recompute = false;  // blocks keep their inputs alone for the backward, which runs them again
   uint64_t seed = 0;
   uint64_t epoch = 0;
-  uint64_t step = 0;  // micro-batches since the start
-  Tensors losses;     // scalars, already weighted
+  uint64_t step = 0;               // micro-batches since the start
+  Tensors losses;                  // scalars, already weighted
+  RoutedLayers* routed = nullptr;  // where routed layers note what they did; a recomputed block notes the same again
 
   RandomKey key(uint64_t layer, Purpose purpose) const { return {seed, epoch, step, layer, purpose}; }
 };

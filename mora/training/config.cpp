@@ -103,6 +103,15 @@ class CrossChecks {
           experts->count ? *experts->count : *std::min_element(experts->hierarchy.begin(), experts->hierarchy.end());
       require<ConfigError>(experts->routing != "top_k" || experts->top_k <= most, "{}: {} of {} experts",
                            at("adapter.experts.top_k"), experts->top_k, most);
+      require<ConfigError>(!experts->threshold || !experts->count || *experts->threshold * double(*experts->count) <= 1,
+                           "{}: {} is above 1 / {} experts, so a token might reach no expert",
+                           at("adapter.experts.threshold"), experts->threshold.value_or(0), most);
+      require<ConfigError>(adapter.kind == "mora" || adapter.kind == "lora" || adapter.kind == "rslora",
+                           "{}: experts are mora, lora or rslora, not {}", at("adapter.kind"), adapter.kind);
+      require<ConfigError>(!factorized, "{}: '{}' does not go with experts, which would share what it took",
+                           at("adapter.init"), adapter.init);
+      require<ConfigError>(!adapter.adapt && !adapter.restart,
+                           "{}: does not go with adapt or restart: the ranks are fixed", at("adapter.experts"));
     }
     if (const auto& restart = adapter.restart) {
       require<ConfigError>(adapter.kind == "mora", "{}: is for mora, not {}", at("adapter.restart"), adapter.kind);

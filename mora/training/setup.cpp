@@ -15,7 +15,11 @@ void refuse_unsupported(const Config& c) {
     require<ConfigError>(!present, "{}: not supported by this version of mora train", key);
   };
   require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
-  refuse(c.adapter.experts.has_value(), "adapter.experts");
+  if (const auto& experts = c.adapter.experts) {
+    refuse(!experts->hierarchy.empty(), "adapter.experts.hierarchy");
+    refuse(experts->routing == "dynmoe" || experts->routing == "switch",
+           "adapter.experts.routing: " + experts->routing);
+  }
   refuse(c.adapter.act.has_value(), "adapter.act");
 }
 
@@ -36,6 +40,19 @@ AdapterSpec spec_of(const AdapterConfig& a) {
   return spec;
 }
 
+std::optional<RoutingSpec> routing_of(const std::optional<ExpertsConfig>& experts) {
+  if (!experts) return {};
+  const int64_t count = *experts->count;
+  return RoutingSpec{.rule = parse_routing(experts->routing),
+                     .count = count,
+                     .top_k = experts->top_k,
+                     .top_p = experts->top_p,
+                     .threshold = experts->threshold.value_or(1.0 / double(count)),
+                     .balance = experts->balance,
+                     .z_loss = experts->z_loss,
+                     .entropy = experts->entropy};
+}
+
 // A fresh adapter. The classifier, which modules_to_save may name as PEFT's do, is always trained.
 void add_adapters(const Config& c, MoRAModel& model) {
   const AdapterConfig& a = c.adapter;
@@ -43,7 +60,8 @@ void add_adapters(const Config& c, MoRAModel& model) {
   std::erase(whole, "classifier");
   model.train_whole(whole);
   if (a.kind != "none")
-    model.add_adapters(spec_of(a), a.targets, uint64_t(c.train.seed), {a.rank_pattern, a.alpha_pattern});
+    model.add_adapters(spec_of(a), a.targets, uint64_t(c.train.seed), {a.rank_pattern, a.alpha_pattern},
+                       routing_of(a.experts));
 }
 
 // `balanced`: rows / (classes · rows of the class), as scikit-learn.

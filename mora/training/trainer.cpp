@@ -112,8 +112,9 @@ class Trainer {
   // --- one update ---------------------------------------------------------------------------------------------------
 
   // The gradient of the mean loss over all that is labelled in the update, and that loss. `first` is the number of its
-  // first batch: called again with it, dropout repeats.
-  double gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients) const {
+  // first batch: called again with it, dropout repeats. `routed`: what routed layers did is added.
+  double gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients,
+                      RoutedLayers* routed = nullptr) const {
     double labels = 0, loss = 0;
     for (const PackedBatch& b : batches) labels += setup_.objective.weight(b);
     Tensors leaves;
@@ -125,12 +126,18 @@ class Trainer {
       context.seed = uint64_t(config_.train.seed);
       context.epoch = uint64_t(at_.epoch);
       context.step = uint64_t(first++);
+      RoutedLayers of_batch;
+      if (routed) context.routed = &of_batch;
       Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
+      Tensors penalties = std::move(context.losses);
       for (const Tensor& penalty : {setup_.model->penalty(), continual_.penalty(optimizer_.parameters())})
-        if (penalty.defined()) mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
+        if (penalty.defined()) penalties.push_back(penalty);
+      for (const Tensor& penalty : penalties)
+        mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
       loss += mean.item();
       Tensors found = grad(scaled() ? mean * at_.scaler.scale : mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
+      if (routed) accumulate(*routed, of_batch);
     }
     if (scaled()) kernels::scale_all(gradients, 1 / at_.scaler.scale);
     continual_.mask(gradients);
@@ -157,7 +164,8 @@ class Trainer {
     const std::vector<PackedBatch> batches = next_batches();
     Tensors gradients;
     const int64_t first = at_.micro_batch;
-    const double loss = gradients_of(batches, first, gradients);
+    RoutedLayers routed;
+    const double loss = gradients_of(batches, first, gradients, &routed);
     const double lr = scheduler_.rate(at_.applied, at_.last_rank_event);
     MoRAOptimizer::Outcome outcome{.not_finite = "the loss"};
     auto again = [&](Tensors& at) { return std::isfinite(gradients_of(batches, first, at)); };
@@ -184,6 +192,12 @@ class Trainer {
                  {"seconds", at_.seconds}};
     if (scaled()) line["loss_scale"] = scale;
     if (ranks_->active()) line["mean_rank"] = ranks_->start().mean_rank();
+    if (!routed.empty()) {
+      const RoutingSummary summary = summarize(routed);
+      line["active_experts"] = summary.active_experts;
+      line["expert_load_max"] = summary.load_max;
+      line["router_entropy"] = summary.entropy;
+    }
     directory_.log(line, "train");
     watch(loss);
     if (const auto event = ranks_->after_update(at_.step, gradients)) {

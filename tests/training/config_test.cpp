@@ -80,8 +80,6 @@ adapter:
   dropout: 0.1
   targets: [query, value]
   init_from: runs/a/adapter
-  experts: {hierarchy: [2, 4], routing: top_p, threshold: 0.1}
-  act: {max_steps: 3, loss: pondernet}
   adapt: {budget: 4, start: 100, end: 0.9, importance: norm}
 optimizer: {kind: lamb, lr: 1e-4, head_lr: 0.01, betas: [0.8, 0.99], sam: {kind: asam, rho: .1}}
 schedule: {kind: warmup_stable_decay, warmup: 100, decay: 0.25, decay_shape: 1-sqrt}
@@ -97,6 +95,11 @@ train:
 out: "runs/with: colon"
 )";
 
+// The adapter's sections that do not go with adapt.
+const std::string kRouted =
+    "model: m\ndata: {train: t}\nadapter: {experts: {hierarchy: [2, 4], routing: top_p, threshold: 0.1}, act: "
+    "{max_steps: 3, loss: pondernet}}\nout: o\n";
+
 TEST(Config, ReadsEveryKind) {
   const Config config = parse(kEverything);
   EXPECT_EQ(config.data->train, (std::vector<std::string>{"a.tsv", "b*.tsv"}));
@@ -105,8 +108,10 @@ TEST(Config, ReadsEveryKind) {
   EXPECT_EQ(config.head.class_weights->weights, (std::vector<double>{1, 2.5}));
   EXPECT_EQ(config.adapter.rank_pattern.at(".*query"), 4);
   EXPECT_EQ(std::get<1>(config.adapter.targets), (std::vector<std::string>{"query", "value"}));
-  EXPECT_FALSE(config.adapter.experts->count);
-  EXPECT_EQ(config.adapter.experts->hierarchy, (std::vector<int64_t>{2, 4}));
+  const AdapterConfig routed = parse(kRouted).adapter;
+  EXPECT_FALSE(routed.experts->count);
+  EXPECT_EQ(routed.experts->hierarchy, (std::vector<int64_t>{2, 4}));
+  EXPECT_EQ(routed.act->loss, "pondernet");
   EXPECT_EQ(config.adapter.adapt->start.of(1000), 100);
   EXPECT_EQ(config.adapter.adapt->end.of(1000), 900);
   EXPECT_EQ(config.optimizer.lr, 1e-4);
@@ -124,7 +129,7 @@ TEST(Config, TheResolvedFileReadsBackToTheSame) {
   const std::string meta = "model: m\ntasks: [{name: a, data: {train: x}}]\nmeta: {kind: anil}\nout: o\n";
   const std::string chat =
       "model: m\ntask: causal_lm\ndata: {train: x.jsonl, text: null, label: null, messages: messages}\nout: 'null'\n";
-  for (const std::string& text : {kSmallest, kEverything, continual, meta, chat}) {
+  for (const std::string& text : {kSmallest, kEverything, kRouted, continual, meta, chat}) {
     const Config config = parse(text);
     const std::string resolved = to_yaml(config);
     EXPECT_EQ(parse(resolved), config) << resolved;

@@ -1,0 +1,46 @@
+// A mixture of adapters on one linear: f(x) = Σ_e g_e(x)·f_e(x), with the gates of a router.
+#pragma once
+
+#include "mora/adapters/mora_layer.h"
+#include "mora/experts/router.h"
+
+namespace mora {
+
+// The experts are LoRA or MoRA and stand stacked, so that x is read once and no loop runs over experts; one that is not
+// chosen is computed and multiplied by 0.
+//   LoRA  h = s·x·[A₁ … A_E]ᵀ (N, E·r), each block of r times its gate, then one product with [B₁ … B_E]. B = 0 at the
+//         start. Parameters lora_A (E·r, in), lora_B (out, E·r).
+//   MoRA  s = C(x) once, s·[M₁ … M_E]ᵀ, the gated sum over experts, D once: what C and D cost is shared. M = 0 at the
+//         start. Parameter M (E·r̂, r̂), r̂ of `spec.rank` as for one MoRA.
+class ExpertsLayer final : public MoRALayer {
+ public:
+  // Of kind lora or mora; its parameters are what `make` gives for their names and shapes, floating.
+  ExpertsLayer(AdapterSpec spec, RoutingSpec routing, int64_t in, int64_t out, uint64_t index, ExpertRouter::Make make);
+  // Router ~ N(0, 0.02), its threshold 0; A as a LoRA's.
+  static std::unique_ptr<ExpertsLayer> fresh(const AdapterSpec& spec, const RoutingSpec& routing, int64_t in,
+                                             int64_t out, uint64_t seed, uint64_t index);
+
+  Tensor update(const Tensor& x, Context& context) const override;
+  void visit_parameters(ParameterVisitor visit) override;
+  Tensor merged() const override;                       // throws ConfigError: it is no one change of the weight
+  LowRank as_low_rank() const override;                 // throws as well
+  int64_t rank() const override { return spec_.rank; }  // of one expert
+  const AdapterSpec& spec() const override { return spec_; }
+  const RoutingSpec& routing() const { return router_.spec(); }
+  // What autograd keeps of a token besides x, in numbers.
+  int64_t kept_numbers(bool dropout) const;
+
+ private:
+  Tensor lora_experts(const Tensor& x, const Tensor& gates) const;
+  Tensor mora_experts(const Tensor& x, const Tensor& gates) const;
+
+  AdapterSpec spec_;
+  int64_t in_;
+  uint64_t index_;
+  ExpertRouter router_;
+  Tensor a_, b_;                    // LoRA
+  kernels::MoraOperator operator_;  // MoRA
+  Tensor matrix_;
+};
+
+}  // namespace mora

@@ -1,0 +1,219 @@
+// The stacked layer against its experts one by one, on disk, and where it must refuse.
+#include "mora/experts/experts_layer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "autograd/gradcheck.h"
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/matmul.h"
+#include "autograd/ops/mora_operator.h"
+#include "autograd/ops/reduce.h"
+#include "autograd/ops/shape.h"
+#include "loaders/temporary_directory.h"
+#include "mora/adapters/lora.h"
+#include "mora/adapters/mora.h"
+#include "mora/models/registry.h"
+#include "mora/peft_directory.h"
+
+namespace mora {
+namespace {
+
+using Kind = AdapterSpec::Kind;
+using Rule = RoutingSpec::Rule;
+constexpr int64_t in = 10, out = 7;
+
+Tensor normal(const Shape& shape, uint64_t layer) {
+  const RandomStream stream({.seed = 5, .layer = layer});
+  Tensor t = Tensor::empty(shape, DType::f64);
+  double* values = t.mutable_data<double>();
+  for (int64_t i = 0; i < t.numel(); ++i) values[i] = stream.normal(uint64_t(i));
+  return t;
+}
+
+AdapterSpec spec_of(Kind kind, kernels::OperatorKind op = kernels::OperatorKind::sharing) {
+  AdapterSpec spec;
+  spec.kind = kind;
+  spec.rank = 2;
+  spec.op = op;
+  return spec;
+}
+
+RoutingSpec routing_of(Rule rule, int64_t count) {
+  return {.rule = rule, .count = count, .top_k = 2, .top_p = 0.6, .threshold = 1.0 / double(count)};
+}
+
+// Random in f64.
+ExpertsLayer layer_of(const AdapterSpec& spec, const RoutingSpec& routing) {
+  uint64_t number = 20;
+  return ExpertsLayer(spec, routing, in, out, 1,
+                      [&](const std::string&, const Shape& shape) { return leaf(normal(shape, ++number)); });
+}
+
+std::map<std::string, Tensor> parameters_of(ExpertsLayer& layer) {
+  std::map<std::string, Tensor> parameters;
+  layer.visit_parameters([&](const std::string& name, Tensor& value) { parameters[name] = value; });
+  return parameters;
+}
+
+// Σ_e g_e·f_e(x), each f_e a layer of its own over a slice of the stacked parameters.
+Tensor one_by_one(ExpertsLayer& layer, const Tensor& x) {
+  const auto parameters = parameters_of(layer);
+  const RoutingSpec& routing = layer.routing();
+  const AdapterSpec& spec = layer.spec();
+  Context context;
+  ExpertRouter router(routing, in, [&](const std::string& name, const Shape&) { return parameters.at(name); });
+  const Tensor gates = router.gates(x, context, 1);
+  Tensor total;
+  for (int64_t e = 0; e < routing.count; ++e) {
+    Tensor update;
+    if (spec.kind == Kind::lora) {
+      const Tensor a = slice(parameters.at("lora_A"), 0, e * spec.rank, spec.rank);
+      const Tensor b = slice(parameters.at("lora_B"), 1, e * spec.rank, spec.rank);
+      update = matmul(matmul(x, contiguous(a), false, true) * lora_scaling(spec), contiguous(b), false, true);
+    } else {
+      const int64_t side = MoRA::side_for(spec, in, out);
+      const kernels::MoraOperator op{spec.op, in, out, side};
+      const Tensor s = mora_compress(x, op);
+      const Tensor m = contiguous(slice(parameters.at("M"), 0, e * side, side));
+      update = mora_decompress(reshape(matmul(reshape(s, {-1, side}), m, false, true), s.shape()), op);
+    }
+    const Tensor gated = update * slice(gates, 1, e, 1);
+    total = total.defined() ? total + gated : gated;
+  }
+  return total;
+}
+
+double worst(const Tensor& a, const Tensor& b) {
+  const Tensor x = contiguous(a), y = contiguous(b);
+  double difference = 0;
+  for (int64_t i = 0; i < x.numel(); ++i)
+    difference = std::max(difference, std::abs(x.data<double>()[i] - y.data<double>()[i]));
+  return difference;
+}
+
+struct Mixture : ::testing::TestWithParam<std::tuple<AdapterSpec, Rule, int64_t>> {
+  AdapterSpec spec() const { return std::get<0>(GetParam()); }
+  RoutingSpec routing() const { return routing_of(std::get<1>(GetParam()), std::get<2>(GetParam())); }
+};
+
+TEST_P(Mixture, IsTheGatedSumOfItsExperts) {
+  ExpertsLayer layer = layer_of(spec(), routing());
+  for (int64_t tokens : {1, 9}) {
+    const Tensor x = leaf(normal({tokens, in}, 3)), weights = normal({tokens, out}, 4);
+    Context context;
+    const Tensor stacked = layer.update(x, context), reference = one_by_one(layer, x);
+    EXPECT_LT(worst(stacked, reference), 1e-12);
+    Tensors inputs{x};
+    layer.visit_parameters([&](const std::string&, Tensor& value) { inputs.push_back(value); });
+    const Tensors a = grad(sum(stacked * weights), inputs), b = grad(sum(reference * weights), inputs);
+    for (size_t i = 0; i < inputs.size(); ++i) EXPECT_LT(worst(a[i], b[i]), 1e-10) << "input " << i;
+  }
+}
+
+std::string name_of_case(const ::testing::TestParamInfo<Mixture::ParamType>& tested) {
+  const auto& [spec, rule, count] = tested.param;
+  return fmt::format("{}_{}_{}_{}", name_of(spec.kind), name_of(spec.op), name_of(rule), count);
+}
+INSTANTIATE_TEST_SUITE_P(Mixtures, Mixture,
+                         ::testing::Combine(::testing::Values(spec_of(Kind::lora), spec_of(Kind::mora),
+                                                              spec_of(Kind::mora, kernels::OperatorKind::rotation)),
+                                            ::testing::Values(Rule::top_k, Rule::top_p, Rule::threshold),
+                                            ::testing::Values(2, 5, 64)),
+                         name_of_case);
+
+TEST(ExpertsLayer, DifferentiatesToSecondOrder) {
+  for (const Kind kind : {Kind::lora, Kind::mora}) {
+    ExpertsLayer layer = layer_of(spec_of(kind), routing_of(Rule::threshold, 3));
+    const Tensor x = normal({4, in}, 3);
+    Tensors inputs;
+    layer.visit_parameters([&](const std::string&, Tensor& value) { inputs.push_back(value); });
+    auto f = [&](std::span<const Tensor> values) -> Tensors {
+      size_t i = 0;
+      ExpertsLayer at(layer.spec(), layer.routing(), in, out, 1,
+                      [&](const std::string&, const Shape&) { return values[i++]; });
+      Context context;
+      context.training = true;
+      Tensor total = sum(at.update(x, context));
+      for (const Tensor& loss : context.losses) total = total + loss;
+      return {total};
+    };
+    EXPECT_EQ(check_grads(f, inputs), "") << name_of(kind);
+  }
+}
+
+TEST(ExpertsLayer, StartsAtNothingAndNotesWhatItDid) {
+  for (const Kind kind : {Kind::lora, Kind::mora}) {
+    const auto layer = ExpertsLayer::fresh(spec_of(kind), routing_of(Rule::top_k, 4), in, out, 1, 6);
+    const Tensor x = cast(normal({5, in}, 3), DType::f32);
+    RoutedLayers routed;
+    Context training, evaluation;
+    training.training = true;
+    training.routed = &routed;
+    const Tensor y = layer->update(x, training);
+    for (float v : y.values<float>()) EXPECT_EQ(v, 0);
+    EXPECT_EQ(training.losses.size(), 2U);  // balance and z; entropy is top_p's
+    ASSERT_TRUE(routed.contains(6));
+    EXPECT_DOUBLE_EQ(summarize(routed).active_experts, 2);
+    layer->update(x, evaluation);
+    EXPECT_TRUE(evaluation.losses.empty());
+  }
+}
+
+// --- on a model ------------------------------------------------------------------------------------------------------
+
+const std::filesystem::path bert = std::filesystem::path(MORA_SOURCE_DIR) / "tests/goldens/models/bert";
+
+MoRAModel mixture_model(Kind kind, Rule rule) {
+  MoRAModel model(load_model(bert));
+  model.add_adapters(spec_of(kind), "all-linear", 1, {}, routing_of(rule, 4));
+  uint64_t number = 0;
+  model.visit_parameters([&](const std::string&, Tensor& value) {
+    value = leaf(cast(normal(value.shape(), ++number) * 0.1, DType::f32));
+  });
+  return model;
+}
+
+Tensor hidden_of(const MoRAModel& model) {
+  PackedBatch batch;
+  for (int32_t i = 0; i < 9; ++i) batch.ids.push_back(3 * i), batch.positions.push_back(i);
+  batch.offsets = {0, 9};
+  const NoGrad no_grad;
+  Context context;
+  return contiguous(model.base().hidden_states(to_sequences(batch), context));
+}
+
+TEST(ExpertsLayer, ComesBackFromItsDirectoryToTheBit) {
+  const test::TemporaryDirectory directory;
+  for (const Kind kind : {Kind::lora, Kind::mora}) {
+    for (const Rule rule : {Rule::top_k, Rule::top_p, Rule::threshold}) {
+      MoRAModel model = mixture_model(kind, rule);
+      replace_adapter(directory / "adapter", model, {});
+      MoRAModel loaded(load_model(bert));
+      load_adapter(directory / "adapter", loaded);
+      for (const auto& [path, linear] : loaded.adapted()) {
+        const auto& layer = dynamic_cast<const ExpertsLayer&>(linear->layer());
+        EXPECT_EQ(layer.routing(), routing_of(rule, 4)) << path;
+      }
+      const Tensor a = hidden_of(model), b = hidden_of(loaded);
+      EXPECT_TRUE(std::ranges::equal(a.values<float>(), b.values<float>())) << name_of(kind) << name_of(rule);
+    }
+  }
+}
+
+TEST(ExpertsLayer, IsNotWrittenAsAStaticUpdate) {
+  const test::TemporaryDirectory directory;
+  MoRAModel model = mixture_model(Kind::lora, Rule::top_k);
+  std::filesystem::create_directory(directory / "peft");
+  try {
+    save_peft(directory / "peft", model, {});
+    FAIL() << "a mixture in PEFT's format";
+  } catch (const ConfigError& error) {
+    EXPECT_NE(std::string(error.what()).find("a mixture of experts"), std::string::npos) << error.what();
+  }
+  EXPECT_THROW(model.adapted().begin()->second->layer().merged(), ConfigError);
+}
+
+}  // namespace
+}  // namespace mora
