@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -61,7 +60,7 @@ class CachingAllocator {
     else if (arena_.contains(pointer))
       arena_.deallocate(pointer, bytes);
     else
-      std::free(pointer);
+      to_system(pointer);
   }
 
   MemoryStats stats() {
@@ -77,7 +76,7 @@ class CachingAllocator {
   void release() {
     std::lock_guard lock(mutex_);
     for (auto& list : free_) {
-      for (void* pointer : list) std::free(pointer);
+      for (void* pointer : list) to_system(pointer);
       list.clear();
     }
     stats_.cached_bytes = 0;
@@ -108,7 +107,7 @@ class CachingAllocator {
       try {
         free_[c].reserve(std::max<size_t>(16, 2 * free_[c].size()));
       } catch (const std::bad_alloc&) {
-        std::free(pointer);
+        to_system(pointer);
         return;
       }
     }
@@ -122,11 +121,10 @@ class CachingAllocator {
   }
 
   static void* from_system(size_t bytes) {
-    if (bytes > SIZE_MAX / 2 - alignment) throw std::bad_alloc();
-    void* pointer = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (!pointer) throw std::bad_alloc();
-    return pointer;
+    if (bytes > SIZE_MAX / 2 - alignment) throw std::bad_alloc();  // the library would round it up to 0
+    return ::operator new(bytes, std::align_val_t(alignment));
   }
+  static void to_system(void* pointer) noexcept { ::operator delete(pointer, std::align_val_t(alignment)); }
 
   std::mutex mutex_;
   MemoryStats stats_;

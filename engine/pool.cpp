@@ -1,7 +1,6 @@
 #include "engine/pool.h"
 
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -39,7 +38,7 @@ void close_with_thread() {
     ~Closer() {
       lists.closed = true;
       for (Free* list : lists.first) {
-        while (list) std::free(std::exchange(list, list->next));
+        while (list) ::operator delete(std::exchange(list, list->next));
       }
     }
   };
@@ -56,14 +55,12 @@ void* pool_allocate(size_t bytes) {
     --lists.count[c];
     return std::exchange(lists.first[c], lists.first[c]->next);
   }
-  void* pointer = std::malloc(c * step);
-  if (!pointer && c > 0) throw std::bad_alloc();
-  return pointer;
+  return ::operator new(c* step);
 }
 
 void pool_free(void* pointer, size_t bytes) noexcept {
   const size_t c = size_class(bytes);
-  if (bytes > largest || lists.closed || lists.count[c] == most_kept) return std::free(pointer);
+  if (bytes > largest || lists.closed || lists.count[c] == most_kept) return ::operator delete(pointer);
   if (lists.count[c] == 0) close_with_thread();
   lists.first[c] = new (pointer) Free{lists.first[c]};
   ++lists.count[c];

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <new>
 #include <nlohmann/json.hpp>
 
@@ -84,10 +85,27 @@ void let_threads_park(char** argv) {
   execv("/proc/self/exe", argv);  // returns only where /proc is not mounted: then they spin
 }
 
-int report(const std::string& message, int code) {
+int report(const char* message, int code) {
   std::fflush(stdout);
-  std::fprintf(stderr, "error: %s\n", message.c_str());
+  std::fprintf(stderr, "error: %s\n", message);
   return code;
+}
+
+constexpr const char* kOutOfMemory = "out of memory; `mora plan CONFIG` says what a training run needs";
+
+// Where a destructor of a library asks for memory and there is none (nlohmann/json's and yaml-cpp's do), C++ knows no
+// way on: the same line and exit code then, and files as after a kill.
+void report_exhausted_memory_at_the_end() {
+  static const std::terminate_handler otherwise = std::get_terminate();
+  std::set_terminate([] {
+    try {
+      if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+    } catch (const std::bad_alloc&) {
+      _exit(report(kOutOfMemory, kFailed));
+    } catch (...) {
+    }
+    otherwise();
+  });
 }
 
 int run(int argc, char** argv) {
@@ -153,10 +171,11 @@ CLI::App* add_command(CLI::App& program, Session& session, const std::string& na
 int main(int argc, char** argv) {
   mora::let_threads_park(argv);
   mora::exit_on_signals();
+  mora::report_exhausted_memory_at_the_end();
   try {
     return mora::run(argc, argv);
   } catch (const std::bad_alloc&) {
-    return mora::report("out of memory", mora::kFailed);
+    return mora::report(mora::kOutOfMemory, mora::kFailed);
   } catch (const std::exception& error) {
     return mora::report(error.what(), mora::kFailed);
   }
