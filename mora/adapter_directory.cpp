@@ -37,9 +37,11 @@ Json experts_to_json(const ExpertsLayer& layer) {
     j["alpha"] = spec.alpha;
     j["rank_stabilized"] = spec.rank_stabilized;
   }
-  j["experts"] = {{"count", routing.count},   {"routing", name_of(routing.rule)}, {"top_k", routing.top_k},
-                  {"top_p", routing.top_p},   {"threshold", routing.threshold},   {"balance", routing.balance},
-                  {"z_loss", routing.z_loss}, {"entropy", routing.entropy}};
+  Json experts{{"levels", routing.levels},   {"routing", name_of(routing.rule)}, {"top_k", routing.top_k},
+               {"top_p", routing.top_p},     {"capacity", routing.capacity},     {"noise", routing.noise},
+               {"balance", routing.balance}, {"z_loss", routing.z_loss},         {"entropy", routing.entropy}};
+  if (routing.threshold) experts["threshold"] = *routing.threshold;
+  j["experts"] = std::move(experts);
   return j;
 }
 
@@ -122,6 +124,32 @@ std::vector<MoRA::Folded> history_from_json(const JsonFields& fields, const Modu
   return history;
 }
 
+RoutingSpec routing_from_json(const JsonFields& fields) {
+  RoutingSpec routing;
+  routing.rule = parse_routing(fields.string("routing"), fields.place("routing"));
+  routing.levels.clear();
+  int64_t nodes = 1;
+  for (const nlohmann::json& children : fields.require_member("levels")) {
+    routing.levels.push_back(integer_in(children, 1, largest_side, fields.place("levels")));
+    require<IoError>((nodes *= routing.levels.back()) <= largest_side, "{}: too many experts", fields.place("levels"));
+  }
+  require<IoError>(!routing.levels.empty(), "{}: no level", fields.place("levels"));
+  routing.top_k = fields.integer("top_k", 1, largest_side);
+  routing.top_p = fields.number("top_p", 0, 1);
+  if (fields.find("threshold")) routing.threshold = fields.number("threshold", 0, 1);
+  routing.capacity = fields.number("capacity", 1e-30, 1e30);
+  routing.noise = fields.number("noise", 0, 1);
+  routing.balance = fields.number("balance", 0, 1e30);
+  routing.z_loss = fields.number("z_loss", 0, 1e30);
+  routing.entropy = fields.number("entropy", 0, 1e30);
+  try {
+    routing.check();
+  } catch (const ConfigError& error) {
+    fail<IoError>("{}: {}", fields.place("routing"), error.what());
+  }
+  return routing;
+}
+
 std::unique_ptr<MoRALayer> experts_from_json(AdapterSpec spec, const JsonFields& fields, const ModuleFile& read,
                                              const kernels::FrozenWeight& w, uint64_t index) {
   spec.rank = fields.integer("rank", 1, largest_side);
@@ -132,18 +160,7 @@ std::unique_ptr<MoRALayer> experts_from_json(AdapterSpec spec, const JsonFields&
     spec.rank_stabilized = fields.boolean("rank_stabilized", false);
   }
   const JsonFields experts(fields.require_member("experts"), fields.place("experts"));
-  RoutingSpec routing;
-  routing.rule = parse_routing(experts.string("routing"), experts.place("routing"));
-  routing.count = experts.integer("count", 1, largest_side);
-  routing.top_k = experts.integer("top_k", 1, largest_side);
-  require<IoError>(routing.rule != RoutingSpec::Rule::top_k || routing.top_k <= routing.count, "{}: {} of {} experts",
-                   experts.place("top_k"), routing.top_k, routing.count);
-  routing.top_p = experts.number("top_p", 0, 1);
-  routing.threshold = experts.number("threshold", 0, 1.0 / double(routing.count));
-  routing.balance = experts.number("balance", 0, 1e30);
-  routing.z_loss = experts.number("z_loss", 0, 1e30);
-  routing.entropy = experts.number("entropy", 0, 1e30);
-  return std::make_unique<ExpertsLayer>(spec, routing, w.in(), w.out(), index, read);
+  return std::make_unique<ExpertsLayer>(spec, routing_from_json(experts), w.in(), w.out(), index, read);
 }
 
 std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const ModuleFile& read, const FrozenWeightPtr& w,

@@ -1,13 +1,10 @@
 #include "mora/experts/experts_layer.h"
 
-#include "autograd/ops/arithmetic.h"
 #include "autograd/ops/dropout.h"
-#include "autograd/ops/matmul.h"
 #include "autograd/ops/mora_operator.h"
-#include "autograd/ops/reduce.h"
-#include "autograd/ops/shape.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
+#include "mora/experts/dispatch.h"
 
 namespace mora {
 namespace {
@@ -25,16 +22,22 @@ Tensor fresh_router(const Shape& shape, uint64_t seed, uint64_t index) {
 [[noreturn]] void refuse_static() {
   fail<ConfigError>(
       "a mixture of experts changes the weight by token, so it is no one ΔW to merge or to write for PEFT or "
-      "llama.cpp; "
-      "use the adapter as it is (--adapter)");
+      "llama.cpp; use the adapter as it is (--adapter)");
+}
+
+// Stacked while all experts together are few columns: one product that reads x once is then the fastest, however few
+// are active. `mora bench experts` prints both ways about the crossover.
+Dispatch way(const Routes& routes, int64_t rank) {
+  constexpr int64_t most_stacked_columns = 256;
+  return routes.gates.dim(1) * rank <= most_stacked_columns ? Dispatch::stacked : Dispatch::grouped;
 }
 
 }  // namespace
 
 ExpertsLayer::ExpertsLayer(AdapterSpec spec, RoutingSpec routing, int64_t in, int64_t out, uint64_t index,
                            ExpertRouter::Make make)
-    : spec_(spec), in_(in), index_(index), router_(routing, in, make) {
-  const int64_t experts = routing.count;
+    : spec_(spec), in_(in), index_(index), router_(std::move(routing), in, make) {
+  const int64_t experts = router_.spec().experts();
   require<ConfigError>(spec.rank >= 1, "adapter.rank: {} is below 1", spec.rank);
   if (spec.kind == AdapterSpec::Kind::mora) {
     operator_ = {spec.op, in, out, MoRA::side_for(spec, in, out)};
@@ -45,7 +48,7 @@ ExpertsLayer::ExpertsLayer(AdapterSpec spec, RoutingSpec routing, int64_t in, in
   require<ConfigError>(spec.kind == AdapterSpec::Kind::lora,
                        "adapter.experts: experts are mora, lora or rslora, not {}", name_of(spec.kind));
   a_ = make("lora_A", {experts * spec.rank, in});
-  b_ = make("lora_B", {out, experts * spec.rank});
+  b_ = make("lora_B", {experts * spec.rank, out});
 }
 
 std::unique_ptr<ExpertsLayer> ExpertsLayer::fresh(const AdapterSpec& spec, const RoutingSpec& routing, int64_t in,
@@ -65,30 +68,19 @@ void ExpertsLayer::visit_parameters(ParameterVisitor visit) {
 }
 
 Tensor ExpertsLayer::update(const Tensor& x, Context& context) const {
-  const Tensor gates = cast(router_.gates(x, context, index_), x.dtype());  // (N, E)
+  const Routes routes = router_.route(x, context, index_);
   const Tensor input = context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
-  return matrix_.defined() ? mora_experts(input, gates) : lora_experts(input, gates);
-}
-
-Tensor ExpertsLayer::lora_experts(const Tensor& x, const Tensor& gates) const {
-  const int64_t n = x.dim(0), experts = gates.dim(1);
-  const Tensor h = matmul(x, cast(a_, x.dtype()), false, true);  // (N, E·r)
-  const Tensor gated = reshape(h, {n, experts, spec_.rank}) * reshape(gates * lora_scaling(spec_), {n, experts, 1});
-  return matmul(reshape(gated, h.shape()), cast(b_, x.dtype()), false, true);  // (N, out)
-}
-
-Tensor ExpertsLayer::mora_experts(const Tensor& x, const Tensor& gates) const {
-  const int64_t n = x.dim(0), experts = gates.dim(1), side = operator_.rank;
-  const Tensor s = mora_compress(x, operator_);                                            // (N, chunks, r̂)
-  const Tensor z = matmul(reshape(s, {-1, side}), cast(matrix_, x.dtype()), false, true);  // (N·chunks, E·r̂)
-  const Tensor gated = reshape(z, {n, s.dim(1), experts, side}) * reshape(gates, {n, 1, experts, 1});
-  return mora_decompress(sum(gated, {2}), operator_);  // (N, out)
+  const int64_t experts = router_.spec().experts();
+  if (!matrix_.defined())
+    return dispatch(way(routes, spec_.rank), input, routes, LowRankExperts{a_, b_, experts, lora_scaling(spec_)});
+  const Tensor s = mora_compress(input, operator_);  // (N, chunks, r̂)
+  return mora_decompress(dispatch(way(routes, operator_.rank), s, routes, SquareExperts{matrix_, experts}), operator_);
 }
 
 // The router's logits, probabilities, mask and gates on the way; the dropped x; the experts' h before and after the
 // gates, or C(x) and what the experts make of it.
 int64_t ExpertsLayer::kept_numbers(bool dropout) const {
-  const int64_t experts = routing().count;
+  const int64_t experts = routing().experts();
   const int64_t kept =
       matrix_.defined() ? (1 + experts) * operator_.chunks() * operator_.rank : 2 * experts * spec_.rank;
   return 8 * experts + kept + (dropout ? in_ : 0);

@@ -6,12 +6,10 @@
 
 namespace mora {
 
-// The experts are LoRA or MoRA and stand stacked, so that x is read once and no loop runs over experts; one that is not
-// chosen is computed and multiplied by 0.
-//   LoRA  h = s·x·[A₁ … A_E]ᵀ (N, E·r), each block of r times its gate, then one product with [B₁ … B_E]. B = 0 at the
-//         start. Parameters lora_A (E·r, in), lora_B (out, E·r).
-//   MoRA  s = C(x) once, s·[M₁ … M_E]ᵀ, the gated sum over experts, D once: what C and D cost is shared. M = 0 at the
-//         start. Parameter M (E·r̂, r̂), r̂ of `spec.rank` as for one MoRA.
+// The experts are LoRA or MoRA, all of one rank, stacked in few tensors; how they are computed: dispatch.h.
+//   LoRA  parameters lora_A (E·r, in), lora_B (E·r, out). B = 0 at the start.
+//   MoRA  C and D, which have no parameters, are shared. Parameter M (E·r̂, r̂), r̂ of `spec.rank` as for one MoRA. M = 0
+//         at the start.
 class ExpertsLayer final : public MoRALayer {
  public:
   // Of kind lora or mora; its parameters are what `make` gives for their names and shapes, floating.
@@ -31,9 +29,6 @@ class ExpertsLayer final : public MoRALayer {
   int64_t kept_numbers(bool dropout) const;
 
  private:
-  Tensor lora_experts(const Tensor& x, const Tensor& gates) const;
-  Tensor mora_experts(const Tensor& x, const Tensor& gates) const;
-
   AdapterSpec spec_;
   int64_t in_;
   uint64_t index_;

@@ -15,149 +15,301 @@
 namespace mora {
 namespace {
 
-constexpr std::array<std::string_view, 3> rule_names = {"top_k", "top_p", "threshold"};
-constexpr double least_excess = 1e-6;  // Σ(p − τ)
+using Rule = RoutingSpec::Rule;
+constexpr std::array<std::string_view, 5> rule_names = {"top_k", "top_p", "threshold", "dynmoe", "switch"};
+constexpr double dynmoe_scale = 2;  // of the cosines, which alone would keep σ between 0.27 and 0.73
+constexpr double least_norm = 1e-12;
+constexpr double least_sum = 1e-6;  // of gates: a token uniform at its τ has gates near 0 and gradients stay bounded
 
-// The experts of one token, into `order`; p is its row of probabilities. Gives how many of the first are chosen.
-size_t choose(const RoutingSpec& spec, std::span<const double> p, double threshold, std::span<size_t> order) {
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] > p[b]; });
-  if (spec.rule == RoutingSpec::Rule::top_k) return size_t(spec.top_k);
-  size_t chosen = 1;  // the likeliest always: rounding may put all of p below τ = 1/E
-  if (spec.rule == RoutingSpec::Rule::threshold) {
-    while (chosen < order.size() && p[order[chosen]] >= threshold) ++chosen;
-    return chosen;
-  }
-  for (double sum = p[order[0]]; chosen < order.size() && sum <= spec.top_p; ++chosen) sum += p[order[chosen]];
-  return chosen;
+// The values in f64, row-major, without history.
+std::vector<double> values_of(const Tensor& t) {
+  const NoGrad no_grad;
+  const Tensor values = contiguous(cast(t.detach(), DType::f64));
+  return {values.values<double>().begin(), values.values<double>().end()};
 }
 
-// 1 for what is chosen, (N, E) of p's dtype; counts `slots`.
-Tensor choice_mask(const RoutingSpec& spec, const Tensor& p, const Tensor& threshold, std::vector<int64_t>& slots) {
-  const NoGrad no_grad;
-  const Tensor wide = cast(p.detach(), DType::f64);
-  const Tensor limits = threshold.defined() ? cast(contiguous(threshold.detach()), DType::f64) : Tensor();
-  const auto experts = size_t(p.dim(1));
-  Tensor mask = Tensor::zeros(p.shape(), DType::f64);
-  double* row = mask.mutable_data<double>();
-  std::vector<size_t> order(experts);
-  slots.assign(experts, 0);
-  for (int64_t n = 0; n < p.dim(0); ++n, row += experts) {
-    const std::span probabilities(wide.data<double>() + size_t(n) * experts, experts);
-    const size_t chosen = choose(spec, probabilities, limits.defined() ? limits.data<double>()[n] : 0, order);
-    for (size_t i = 0; i < chosen; ++i) {
-      row[order[i]] = 1;
-      ++slots[order[i]];
-    }
+Tensor normalized_rows(const Tensor& x) {  // x / ‖x‖; a row of zeros stays
+  return x / sqrt(sum(square(x), {-1}, true) + least_norm);
+}
+
+// The experts of one row, the largest p first, of equals the first; NaN comes last.
+void rank_experts(std::span<const double> p, std::span<size_t> order) {
+  const auto key = [&](size_t e) { return std::isnan(p[e]) ? -1.0 : p[e]; };
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
+}
+
+// How many of the ranked experts exceed P together.
+size_t smallest_set(std::span<const double> p, std::span<const size_t> order, double top_p) {
+  double total = 0;
+  for (size_t i = 0; i < order.size(); ++i) {
+    total += p[order[i]];
+    if (total > top_p) return i + 1;
   }
-  return cast(mask, p.dtype());
+  return order.size();
+}
+
+// Tokens come in their order; those that find their expert full go without.
+void drop_overflow(std::vector<uint8_t>& chosen, int64_t rows, size_t experts, double capacity) {
+  const auto room = int64_t(std::ceil(double(rows) / double(experts) * capacity));
+  std::vector<int64_t> taken(experts, 0);
+  for (size_t i = 0; i < chosen.size(); ++i)
+    if (chosen[i] && taken[i % experts]++ >= room) chosen[i] = 0;
+}
+
+// (rows, experts) of zeros and ones.
+Tensor mask_of(const std::vector<uint8_t>& chosen, int64_t rows, DType dtype) {
+  const NoGrad no_grad;
+  const std::vector<float> values(chosen.begin(), chosen.end());
+  return cast(Tensor::from(values, {rows, rows == 0 ? 0 : std::ssize(chosen) / rows}), dtype);
+}
+
+// Adds the direction of each row of x that no expert's margin lets in.
+void add_unrouted(const Tensor& x, const Tensor& margin, std::vector<double>& sum) {
+  const std::vector<double> rows = values_of(x), margins = values_of(margin);
+  const auto in = size_t(x.dim(1)), experts = size_t(margin.dim(1));
+  for (size_t n = 0; n * in < rows.size(); ++n) {
+    const auto own = margins.begin() + std::ptrdiff_t(n * experts);
+    if (std::any_of(own, own + std::ptrdiff_t(experts), [](double m) { return m > 0; })) continue;
+    const std::span row(rows.data() + n * in, in);
+    const double norm = std::sqrt(std::inner_product(row.begin(), row.end(), row.begin(), least_norm));
+    sum.resize(in);
+    for (size_t i = 0; i < in; ++i) sum[i] += row[i] / norm;
+  }
 }
 
 }  // namespace
 
-std::string_view name_of(RoutingSpec::Rule rule) { return rule_names[size_t(rule)]; }
+int64_t RoutingSpec::experts() const {
+  int64_t nodes = 1, total = 0;
+  for (int64_t children : levels) total += nodes *= children;
+  return total;
+}
 
-RoutingSpec::Rule parse_routing(std::string_view word, std::string_view place) {
+void RoutingSpec::check() const {
+  const int64_t most = *std::max_element(levels.begin(), levels.end());
+  const int64_t least = *std::min_element(levels.begin(), levels.end());
+  require<ConfigError>(least >= 1, "adapter.experts.count: {} is below 1", least);
+  require<ConfigError>(rule != Rule::top_k || (top_k >= 1 && top_k <= least),
+                       "adapter.experts.top_k: {} of {} experts; lower it", top_k, least);
+  require<ConfigError>(rule != Rule::top_p || (top_p > 0 && top_p <= 1),
+                       "adapter.experts.top_p: {} is not above 0 and at most 1", top_p);
+  require<ConfigError>(rule != Rule::threshold || threshold.value_or(0) * double(most) <= 1,
+                       "adapter.experts.threshold: {} is above 1 / {} experts, so a token might reach no expert",
+                       threshold.value_or(0), most);
+  require<ConfigError>(rule != Rule::switch_top1 || capacity > 0, "adapter.experts.capacity: {} is not above 0",
+                       capacity);
+  require<ConfigError>(rule != Rule::dynmoe || levels.size() == 1,
+                       "adapter.experts.hierarchy: dynmoe, whose count of experts changes, has one level");
+}
+
+std::string_view name_of(Rule rule) { return rule_names[size_t(rule)]; }
+
+Rule parse_routing(std::string_view word, std::string_view place) {
   const auto found = std::find(rule_names.begin(), rule_names.end(), word);
   require<ConfigError>(found != rule_names.end(), "{}: '{}': expected one of {}", place, word,
                        fmt::join(rule_names, ", "));
-  return RoutingSpec::Rule(found - rule_names.begin());
+  return Rule(found - rule_names.begin());
 }
 
-Routing route(const RoutingSpec& spec, const Tensor& logits, const Tensor& threshold) {
-  using Rule = RoutingSpec::Rule;
-  require<ShapeError>(logits.rank() == 2 && logits.dim(1) == spec.count, "route: logits {} for {} experts",
-                      logits.shape(), spec.count);
-  require<ShapeError>((spec.rule == Rule::threshold) == threshold.defined(), "route: rule {} {} a threshold",
-                      name_of(spec.rule), threshold.defined() ? "takes no" : "needs");
-  Routing routing;
-  const Tensor p = routing.probabilities = softmax(logits);
-  const Tensor mask = choice_mask(spec, p, threshold, routing.slots);
-  const Tensor weights = (spec.rule == Rule::threshold ? p - threshold : p) * mask;
-  if (spec.rule == Rule::top_p) {
-    routing.gates = weights;
-  } else {
-    const Tensor total = sum(weights, {1}, true);  // (N, 1)
-    routing.gates = weights / maximum(total, full_like(total, least_excess));
+ExpertRouter::ExpertRouter(RoutingSpec spec, int64_t in, Make make) : spec_(std::move(spec)) {
+  spec_.check();
+  weight_ = make("router.weight", {spec_.experts(), in});
+  if (spec_.rule == Rule::threshold) {
+    threshold_weight_ = make("router.threshold_weight", {std::ssize(spec_.levels), in});
+    threshold_bias_ = make("router.threshold_bias", {std::ssize(spec_.levels)});
   }
-  return routing;
-}
-
-Tensor balance_loss(const Routing& routing) {
-  const Tensor& p = routing.probabilities;
-  const double experts = double(p.dim(1));
-  const double total = double(std::accumulate(routing.slots.begin(), routing.slots.end(), int64_t{0}));
-  std::vector<double> shares;
-  for (int64_t slots : routing.slots) shares.push_back(experts * double(slots) / total);
-  const Tensor weights = cast(Tensor::from(shares, {p.dim(1)}), p.dtype());
-  return sum(mean(p, {0}) * weights);
-}
-
-Tensor z_loss(const Tensor& logits) { return mean(square(logsumexp(logits))); }
-
-Tensor entropy_loss(const Tensor& logits) { return -mean(sum(softmax(logits) * log_softmax(logits), {1})); }
-
-ExpertRouter::ExpertRouter(RoutingSpec spec, int64_t in, Make make)
-    : spec_(spec), weight_(make("router.weight", {spec.count, in})) {
-  if (spec.rule != RoutingSpec::Rule::threshold) return;
-  threshold_weight_ = make("router.threshold_weight", {1, in});
-  threshold_bias_ = make("router.threshold_bias", {1});
+  if (spec_.rule == Rule::dynmoe) expert_threshold_ = make("router.expert_threshold", {spec_.experts()});
 }
 
 void ExpertRouter::visit_parameters(FunctionRef<void(const std::string& name, Tensor& value)> visit) {
   visit("router.weight", weight_);
-  if (!threshold_weight_.defined()) return;
-  visit("router.threshold_weight", threshold_weight_);
-  visit("router.threshold_bias", threshold_bias_);
+  if (threshold_weight_.defined()) {
+    visit("router.threshold_weight", threshold_weight_);
+    visit("router.threshold_bias", threshold_bias_);
+  }
+  if (expert_threshold_.defined()) visit("router.expert_threshold", expert_threshold_);
 }
 
-Tensor ExpertRouter::gates(const Tensor& x, Context& context, uint64_t layer) const {
-  const DType wide = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  const Tensor input = cast(x, wide);
-  const Tensor logits = matmul(input, cast(weight_, wide), false, true);  // (N, E)
-  Tensor threshold;                                                       // (N, 1)
-  if (threshold_weight_.defined()) {
-    const Tensor score = matmul(input, cast(threshold_weight_, wide), false, true) + cast(threshold_bias_, wide);
-    threshold = sigmoid(score) * spec_.threshold;
+struct ExpertRouter::Level {
+  int64_t rows, parents, children;  // N, and the level's part of the tree
+  Scores scores{};
+  Tensor probabilities{};         // (N, nodes): Π p on the path
+  std::vector<uint8_t> chosen{};  // (N, nodes), row-major
+  Tensor gates{};                 // (N, nodes)
+
+  int64_t nodes() const { return parents * children; }
+  Tensor mask() const { return mask_of(chosen, rows, probabilities.dtype()); }
+  // Values of children (N·parents, children) times those of their parents, where there are any: (N, nodes).
+  Tensor along(const Tensor& parent, const Tensor& child) const {
+    const Tensor own = reshape(child, {rows, parents, children});
+    return reshape(parent.defined() ? own * reshape(parent, {rows, parents, 1}) : own, {rows, nodes()});
   }
-  const Routing routing = route(spec_, logits, threshold);
-  if (context.training) {
-    if (spec_.balance > 0) context.losses.push_back(balance_loss(routing) * spec_.balance);
-    if (spec_.z_loss > 0) context.losses.push_back(z_loss(logits) * spec_.z_loss);
-    if (spec_.entropy > 0 && spec_.rule == RoutingSpec::Rule::top_p)
-      context.losses.push_back(entropy_loss(logits) * spec_.entropy);
+  Tensor entropy() const {  // a token's, given the parent; mean
+    return sum(probabilities * reshape(scores.log_p, probabilities.shape())) / -double(rows);
   }
-  if (context.routed) {
-    const NoGrad no_grad;
-    (*context.routed)[layer] = {x.dim(0), routing.slots, entropy_loss(logits.detach()).item() * double(x.dim(0))};
+};
+
+Routes ExpertRouter::route(const Tensor& x, Context& context, uint64_t layer) const {
+  require<ShapeError>(x.rank() == 2 && x.dim(1) == weight_.dim(1), "router: x {} against W {}", x.shape(),
+                      weight_.shape());
+  const DType dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const Tensor input = cast(noisy(x, context, layer), dtype), all = logits(input);
+  const bool any = x.dim(0) > 0;  // else means are none
+  RoutedTokens noted{.tokens = x.dim(0), .slots = {}, .entropy = 0, .unrouted = {}};
+  Tensors gates_of_levels, masks;
+  Tensor penalty;
+  std::optional<Level> above;
+  for (size_t l = 0, first = 0; l < spec_.levels.size(); ++l) {
+    Level level = choose_level(input, all, l, int64_t(first), above);
+    if (any && context.training) {
+      const Tensor added = loss(level);
+      penalty = penalty.defined() && added.defined() ? penalty + added : added;
+    }
+    if (any && context.routed) {
+      const NoGrad no_grad;
+      noted.entropy += level.entropy().item() * double(level.rows);
+    }
+    if (spec_.rule == Rule::switch_top1 && context.training)
+      drop_overflow(level.chosen, level.rows, size_t(level.nodes()), spec_.capacity);
+    if (spec_.rule == Rule::dynmoe && context.training && context.routed)
+      add_unrouted(input, level.scores.margin, noted.unrouted);
+    masks.push_back(level.mask());
+    level.gates = level.along(above ? above->gates : Tensor(), gates(level.scores, masks.back()));
+    gates_of_levels.push_back(level.gates);
+    std::vector<int64_t>& slots = noted.slots.emplace_back(level.nodes());
+    for (size_t i = 0; i < level.chosen.size(); ++i) slots[i % slots.size()] += level.chosen[i];
+    first += size_t(level.nodes());
+    above = std::move(level);
   }
-  return routing.gates;
+  if (penalty.defined()) context.losses.push_back(penalty);
+  if (context.routed) (*context.routed)[layer] = std::move(noted);
+  if (masks.size() == 1) return {gates_of_levels[0], masks[0]};
+  return {concat(gates_of_levels, 1), concat(masks, 1)};
+}
+
+ExpertRouter::Level ExpertRouter::choose_level(const Tensor& x, const Tensor& logits, size_t l, int64_t first,
+                                               const std::optional<Level>& above) const {
+  Level level{.rows = x.dim(0), .parents = above ? above->nodes() : 1, .children = spec_.levels[l]};
+  const Shape by_parent{level.rows * level.parents, level.children};
+  level.scores = scores(x, reshape(slice(logits, 1, first, level.nodes()), by_parent), l);
+  level.probabilities = level.along(above ? above->probabilities : Tensor(), level.scores.p);
+  level.chosen = choose(level.scores, above ? above->chosen : std::vector<uint8_t>(size_t(level.rows), 1));
+  return level;
+}
+
+Tensor ExpertRouter::noisy(const Tensor& x, const Context& context, uint64_t layer) const {
+  if (spec_.rule != Rule::switch_top1 || !context.training || spec_.noise == 0) return x;
+  const RandomStream stream(context.key(layer, Purpose::router_noise));
+  std::vector<float> factors(size_t(x.numel()));
+  for (size_t i = 0; i < factors.size(); ++i)
+    factors[i] = float(1 + spec_.noise * (2.0 * double(stream.uniform(i)) - 1));
+  return x * cast(Tensor::from(factors, x.shape()), x.dtype());
+}
+
+Tensor ExpertRouter::logits(const Tensor& x) const {
+  const Tensor w = cast(weight_, x.dtype());
+  if (spec_.rule != Rule::dynmoe) return matmul(x, w, false, true);
+  return matmul(normalized_rows(x), normalized_rows(w), false, true) * dynmoe_scale;
+}
+
+ExpertRouter::Scores ExpertRouter::scores(const Tensor& x, const Tensor& logits, size_t level) const {
+  if (spec_.rule == Rule::dynmoe) {
+    const Tensor s = sigmoid(logits), total = sum(s, {-1}, true);
+    return {logits, s / total, log(s) - log(total), s - sigmoid(cast(expert_threshold_, x.dtype()))};
+  }
+  Scores found{logits, softmax(logits), log_softmax(logits)};
+  if (spec_.rule == Rule::threshold) {
+    const auto own = [&](const Tensor& t) { return cast(slice(t, 0, int64_t(level), 1), x.dtype()); };
+    const Tensor line = matmul(x, contiguous(own(threshold_weight_)), false, true) + own(threshold_bias_);  // (N, 1)
+    const Tensor tau = sigmoid(line) * spec_.threshold.value_or(1 / double(logits.dim(1)));
+    const Shape by_token{x.dim(0), logits.numel() / std::max<int64_t>(1, x.dim(0))};
+    found.margin = reshape(reshape(found.p, by_token) - tau, logits.shape());
+  }
+  return found;
+}
+
+std::vector<uint8_t> ExpertRouter::choose(const Scores& scores, std::span<const uint8_t> reached) const {
+  const std::vector<double> p = values_of(scores.p);
+  const std::vector<double> margin = scores.margin.defined() ? values_of(scores.margin) : std::vector<double>();
+  const auto experts = size_t(scores.p.dim(1));
+  std::vector<uint8_t> chosen(p.size(), 0);
+  const auto is_above = [&](double m) { return spec_.rule == Rule::threshold ? m >= 0 : m > 0; };
+  parallel_for(std::ssize(reached), 512, [&](int64_t begin, int64_t end) {
+    std::vector<size_t> order(experts);
+    for (auto n = size_t(begin); n < size_t(end); ++n) {
+      if (!reached[n]) continue;
+      const std::span row(p.data() + n * experts, experts);
+      const std::span own(chosen.data() + n * experts, experts);
+      size_t above = 0;
+      for (size_t e = 0; e < experts && !margin.empty(); ++e) above += own[e] = is_above(margin[n * experts + e]);
+      if (above > 0) continue;
+      rank_experts(row, order);
+      size_t count = 1;  // of switch; and of a row whose margins are all negative
+      if (spec_.rule == Rule::top_k) count = size_t(spec_.top_k);
+      if (spec_.rule == Rule::top_p) count = smallest_set(row, order, spec_.top_p);
+      for (size_t i = 0; i < count; ++i) own[order[i]] = 1;
+    }
+  });
+  return chosen;
+}
+
+Tensor ExpertRouter::gates(const Scores& scores, const Tensor& mask) const {
+  const Tensor chosen = reshape(mask, scores.p.shape());
+  if (spec_.rule == Rule::dynmoe) {
+    const Tensor straight_through = 1 + (scores.margin - scores.margin.detach());
+    return straight_through * chosen / sum(chosen, {-1}, true);
+  }
+  const Tensor kept = (spec_.rule == Rule::threshold ? relu(scores.margin) : scores.p) * chosen;
+  if (spec_.rule == Rule::top_p || spec_.rule == Rule::switch_top1) return kept;
+  const Tensor total = sum(kept, {-1}, true);  // 0 below a parent that is not chosen
+  return kept / maximum(total, full_like(total, least_sum));
+}
+
+Tensor ExpertRouter::loss(const Level& level) const {
+  Tensor total;
+  const auto add = [&](double weight, const Tensor& value) {
+    total = total.defined() ? total + value * weight : value * weight;
+  };
+  if (spec_.balance > 0) {
+    const Tensor chosen = level.mask(), share = sum(chosen, {0}) / sum(chosen).item();  // (nodes)
+    add(spec_.balance, sum(share * mean(level.probabilities, {0})) * double(level.nodes()));
+  }
+  if (spec_.z_loss > 0) add(spec_.z_loss, mean(square(logsumexp(level.scores.logits))));
+  if (spec_.entropy > 0 && spec_.rule == Rule::top_p) add(spec_.entropy, level.entropy());
+  return total;
 }
 
 RoutingSummary summarize(const RoutedLayers& layers) {
   RoutingSummary summary;
   double tokens = 0;
   for (const auto& [layer, routed] : layers) {
-    const double slots = double(std::accumulate(routed.slots.begin(), routed.slots.end(), int64_t{0}));
-    const double busiest = double(*std::max_element(routed.slots.begin(), routed.slots.end()));
-    summary.active_experts += slots;
-    summary.load_max = std::max(summary.load_max, busiest * double(routed.slots.size()) / slots);
-    summary.entropy += routed.entropy;
     tokens += double(routed.tokens);
+    summary.entropy += routed.entropy;
+    for (const std::vector<int64_t>& slots : routed.slots) {
+      const double used = double(std::accumulate(slots.begin(), slots.end(), int64_t{0}));
+      const double busiest = double(*std::max_element(slots.begin(), slots.end()));
+      summary.active_experts += used;
+      summary.load_max = std::max(summary.load_max, busiest * double(slots.size()) / std::max(1.0, used));
+    }
   }
-  if (tokens == 0) return {};
-  summary.active_experts /= tokens;
-  summary.entropy /= tokens;
+  summary.active_experts /= std::max(1.0, tokens);
+  summary.entropy /= std::max(1.0, tokens);
   return summary;
 }
 
 void accumulate(RoutedLayers& layers, const RoutedLayers& more) {
+  const auto add = [](auto& sums, const auto& values) {
+    sums.resize(values.size());
+    for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
+  };
   for (const auto& [layer, routed] : more) {
-    RoutedTokens& sum = layers[layer];
-    sum.tokens += routed.tokens;
-    sum.entropy += routed.entropy;
-    sum.slots.resize(routed.slots.size());
-    for (size_t i = 0; i < routed.slots.size(); ++i) sum.slots[i] += routed.slots[i];
+    RoutedTokens& own = layers[layer];
+    own.tokens += routed.tokens;
+    own.entropy += routed.entropy;
+    own.slots.resize(routed.slots.size());
+    for (size_t l = 0; l < routed.slots.size(); ++l) add(own.slots[l], routed.slots[l]);
+    if (!routed.unrouted.empty()) add(own.unrouted, routed.unrouted);
   }
 }
 

@@ -1,15 +1,26 @@
-// Which experts a token uses, and with what weights.
+// Which experts a token uses, and with what weights.  x (N, in) → gates (N, E)
 //
-//   p = softmax(x·Wᵀ)                                        x (N, in), W (E, in) → p (N, E), in f32 at least
-//   top_k      the k largest of p; gates p / Σ chosen p.     Shazeer et al. 2017; as in MixLoRA, Li et al. 2024
-//   top_p      the fewest of the largest whose Σp exceeds P; gates p.
+//   logits = x·Wᵀ, p = softmax(logits), in f32 at least
+//   top_k      the k largest of p; g = p / Σ chosen p.       Shazeer et al. 2017; as in MixLoRA, Li et al. 2024
+//   top_p      the fewest of the largest whose Σp exceeds P; g = p.
 //              Huang et al. 2024, "Harder Tasks Need More Experts"
-//   threshold  those with p ≥ τ, τ = τ_max·σ(x·w + b); gates (p − τ)/Σ chosen (p − τ).   Liu & Luo 2024, "AdaMoLE"
+//   threshold  p ≥ τ, τ = τ_max·σ(x·w + b); g = (p − τ) / Σ chosen (p − τ).       Liu & Luo 2024, "AdaMoLE"
+//   switch     the largest p; g = p. In training x is multiplied by noise, and an expert takes ⌈N/E·capacity⌉ tokens:
+//              the later ones go without.                    Fedus et al. 2022, "Switch Transformers"
+//   dynmoe     s = σ(2·cos(x, W_e)), those with s > σ(G_e); g = 1 / chosen; p = s / Σs.
+//              Guo et al. 2024, "Dynamic Mixture of Experts"
 //
-// Of equal probabilities the first is taken first. The choice itself has no gradient.
+// Of equal probabilities the first expert comes first. A token uses one expert at least, its likeliest, but for
+// switch's overflow. The choice has no derivative. dynmoe's gates are differentiated straight through it, as
+// (1 + d − d₀) / chosen with d = s − σ(G) and d₀ its value, over the chosen experts: the others need not be computed.
+//
+// Experts may stand in a tree, `levels` = {2, 4}: 2 groups of 4 leaves. Each node is an expert; the rule chooses among
+// the root's children, then among the children of each chosen node, and a node's gate is the product of the gates on
+// its path. N·parents rows of logits make the choice at a level as N rows do for a flat mixture, which is one level.
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,58 +30,72 @@
 namespace mora {
 
 struct RoutingSpec {
-  enum class Rule { top_k, top_p, threshold };
+  enum class Rule { top_k, top_p, threshold, dynmoe, switch_top1 };
   Rule rule = Rule::top_k;
-  int64_t count = 8;      // E
-  int64_t top_k = 2;      // k
-  double top_p = 0.4;     // P
-  double threshold = 0;   // τ_max, at most 1/E: then p ≥ τ somewhere, since Σp = 1
-  double balance = 0.01;  // the weights of the losses
+  std::vector<int64_t> levels{8};     // children of a node, level by level
+  int64_t top_k = 2;                  // k
+  double top_p = 0.4;                 // P
+  std::optional<double> threshold{};  // τ_max, at most 1 / children: then p ≥ τ somewhere, since Σp = 1; none: that
+  double capacity = 1.25;             // switch: in fair shares
+  double noise = 0.01;                // switch: x is multiplied by U(1 − noise, 1 + noise)
+  double balance = 0.01;              // the weights of the losses
   double z_loss = 0.001;
   double entropy = 0.0001;  // top_p
   bool operator==(const RoutingSpec&) const = default;
+
+  int64_t experts() const;  // E: the nodes of all levels
+  void check() const;       // throws ConfigError for what cannot be meant
 };
 
 std::string_view name_of(RoutingSpec::Rule rule);
 // Throws ConfigError that opens with `place` and lists the known ones.
 RoutingSpec::Rule parse_routing(std::string_view word, std::string_view place = "adapter.experts.routing");
 
-// What a batch of logits (N, E) was told to do.
-struct Routing {
-  Tensor gates;                // (N, E), 0 for what is not chosen
-  Tensor probabilities;        // (N, E)
-  std::vector<int64_t> slots;  // tokens that chose each expert
+struct Routes {
+  Tensor gates;   // (N, E), level after level; 0 for what is not chosen
+  Tensor chosen;  // (N, E): 1 for what is, else 0; without history
 };
 
-// `threshold` (N, 1): τ of each token, of rule threshold. Σ(p − τ) counts as 1e-6 at least, so that a token whose
-// router is uniform at τ = 1/E has gates near 0 and the gradients stay bounded.
-Routing route(const RoutingSpec& spec, const Tensor& logits, const Tensor& threshold = {});
-
-// N = E·Σ_i f_i·P_i: f_i the share of the slots that expert i has (no gradient), P_i the mean of p_i; 1 where balanced.
-// Fedus et al. 2021, "Switch Transformers", equation 4
-Tensor balance_loss(const Routing& routing);
-Tensor z_loss(const Tensor& logits);        // mean (logsumexp logits)²   Zoph et al. 2022, "ST-MoE", equation 5
-Tensor entropy_loss(const Tensor& logits);  // mean −Σ p·ln p, in nats
-
-// The trained part. Names: weight; threshold_weight, threshold_bias of rule threshold.
 class ExpertRouter {
  public:
   using Make = FunctionRef<Tensor(const std::string& name, const Shape& shape)>;
-  // Its parameters are what `make` gives for their names and shapes.
+  // Its parameters are what `make` gives for their names and shapes: router.weight (E, in); router.threshold_weight
+  // (levels, in) and router.threshold_bias (levels) of threshold; router.expert_threshold (E) of dynmoe.
   ExpertRouter(RoutingSpec spec, int64_t in, Make make);
 
-  // Gates (N, E) of x (N, in) for the layer of this number. In training the weighted losses go to context.losses;
-  // what was chosen goes to context.routed where it is asked for.
-  Tensor gates(const Tensor& x, Context& context, uint64_t layer) const;
+  // For the layer of this number. In training a loss goes to context.losses, with the spec's weights and summed over
+  // levels of n nodes each:
+  //   balance  n·Σ f_i·P_i, f_i the share of choices that node i has (no gradient), P_i the mean of Π p on its path;
+  //            1 where balanced.                            Fedus et al. 2022, equation 4
+  //   z_loss   mean (logsumexp logits)²                     Zoph et al. 2022, "ST-MoE", equation 5
+  //   entropy  of the leaf's probability, mean, in nats
+  // What was chosen goes to context.routed where it is asked for.
+  Routes route(const Tensor& x, Context& context, uint64_t layer) const;
   void visit_parameters(FunctionRef<void(const std::string& name, Tensor& value)> visit);
   const RoutingSpec& spec() const { return spec_; }
 
  private:
+  struct Scores {        // of one level, R = N·parents rows of its children
+    Tensor logits, p;    // (R, children)
+    Tensor log_p;        // (R, children)
+    Tensor margin = {};  // (R, children): p − τ, or s − σ(G)
+  };
+  struct Level;
+  Level choose_level(const Tensor& x, const Tensor& logits, size_t l, int64_t first,
+                     const std::optional<Level>& above) const;
+  Tensor noisy(const Tensor& x, const Context& context, uint64_t layer) const;
+  Tensor logits(const Tensor& x) const;                                                  // (N, E)
+  Scores scores(const Tensor& x, const Tensor& logits, size_t level) const;              // of the level's logits
+  std::vector<uint8_t> choose(const Scores& s, std::span<const uint8_t> reached) const;  // (R, children)
+  Tensor gates(const Scores& s, const Tensor& mask) const;                               // (R, children)
+  Tensor loss(const Level& level) const;                                                 // a scalar; undefined: none
+
   RoutingSpec spec_;
-  Tensor weight_, threshold_weight_, threshold_bias_;
+  Tensor weight_, threshold_weight_, threshold_bias_, expert_threshold_;
 };
 
-// Over all layers: experts a token (mean), the busiest expert's slots by its layer's fair share, and the mean entropy.
+// Over all layers: experts a token (mean), the busiest expert's tokens by the fair share of its level, and the mean
+// entropy.
 struct RoutingSummary {
   double active_experts = 0, load_max = 0, entropy = 0;
 };

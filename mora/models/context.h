@@ -12,8 +12,9 @@ namespace mora {
 // What a routed layer did with the tokens of a batch.
 struct RoutedTokens {
   int64_t tokens = 0;
-  std::vector<int64_t> slots;  // tokens that chose each expert
-  double entropy = 0;          // of the router's probabilities, in nats, summed over the tokens
+  std::vector<std::vector<int64_t>> slots;  // tokens that chose each expert, level by level of their tree
+  double entropy = 0;                       // of the router's probabilities, in nats, summed over the tokens
+  std::vector<double> unrouted;  // dynmoe: Σ x/‖x‖ over the tokens that no expert's threshold let in; empty: none
 };
 using RoutedLayers = std::map<uint64_t, RoutedTokens>;  // by the layer's number
 

@@ -96,23 +96,7 @@ class CrossChecks {
     const bool factorized = adapter.init == "pissa" || adapter.init == "olora";
     require<ConfigError>(!factorized || adapter.kind == "lora" || adapter.kind == "rslora",
                          "{}: '{}' is for lora and rslora, not {}", at("adapter.init"), adapter.init, adapter.kind);
-    if (const auto& experts = adapter.experts) {
-      require<ConfigError>(experts->count || !experts->hierarchy.empty(), "{}: give count or hierarchy",
-                           at("adapter.experts"));
-      const int64_t most =
-          experts->count ? *experts->count : *std::min_element(experts->hierarchy.begin(), experts->hierarchy.end());
-      require<ConfigError>(experts->routing != "top_k" || experts->top_k <= most, "{}: {} of {} experts",
-                           at("adapter.experts.top_k"), experts->top_k, most);
-      require<ConfigError>(!experts->threshold || !experts->count || *experts->threshold * double(*experts->count) <= 1,
-                           "{}: {} is above 1 / {} experts, so a token might reach no expert",
-                           at("adapter.experts.threshold"), experts->threshold.value_or(0), most);
-      require<ConfigError>(adapter.kind == "mora" || adapter.kind == "lora" || adapter.kind == "rslora",
-                           "{}: experts are mora, lora or rslora, not {}", at("adapter.kind"), adapter.kind);
-      require<ConfigError>(!factorized, "{}: '{}' does not go with experts, which would share what it took",
-                           at("adapter.init"), adapter.init);
-      require<ConfigError>(!adapter.adapt && !adapter.restart,
-                           "{}: does not go with adapt or restart: the ranks are fixed", at("adapter.experts"));
-    }
+    if (adapter.experts) check_experts(*adapter.experts);
     if (const auto& restart = adapter.restart) {
       require<ConfigError>(adapter.kind == "mora", "{}: is for mora, not {}", at("adapter.restart"), adapter.kind);
       require<ConfigError>(!adapter.adapt, "{}: a run has adapt or restart, not both", at("adapter.restart"));
@@ -135,6 +119,29 @@ class CrossChecks {
       require<ConfigError>(adapt->budget <= static_cast<double>(most), "{}: above the largest rank of a layer, {}",
                            at("adapter.adapt.budget"), most);
     }
+  }
+
+  void check_experts(const ExpertsConfig& experts) const {
+    const AdapterConfig& adapter = config_.adapter;
+    require<ConfigError>(experts.count || !experts.hierarchy.empty(), "{}: give count or hierarchy",
+                         at("adapter.experts"));
+    const std::vector<int64_t> levels = experts.count ? std::vector{*experts.count} : experts.hierarchy;
+    const int64_t least = *std::min_element(levels.begin(), levels.end());
+    const int64_t most = *std::max_element(levels.begin(), levels.end());
+    require<ConfigError>(experts.routing != "top_k" || experts.top_k <= least, "{}: {} of {} experts",
+                         at("adapter.experts.top_k"), experts.top_k, least);
+    require<ConfigError>(!experts.threshold || *experts.threshold * double(most) <= 1,
+                         "{}: {} is above 1 / {} experts, so a token might reach no expert",
+                         at("adapter.experts.threshold"), experts.threshold.value_or(0), most);
+    require<ConfigError>(experts.routing != "dynmoe" || levels.size() == 1,
+                         "{}: dynmoe, whose count of experts changes, has one level", at("adapter.experts.hierarchy"));
+    require<ConfigError>(adapter.kind == "mora" || adapter.kind == "lora" || adapter.kind == "rslora",
+                         "{}: experts are mora, lora or rslora, not {}", at("adapter.kind"), adapter.kind);
+    require<ConfigError>(adapter.init != "pissa" && adapter.init != "olora",
+                         "{}: '{}' does not go with experts, which would share what it took", at("adapter.init"),
+                         adapter.init);
+    require<ConfigError>(!adapter.adapt && !adapter.restart,
+                         "{}: does not go with adapt or restart: the ranks are fixed", at("adapter.experts"));
   }
 
   void check_training() const {

@@ -81,7 +81,7 @@ struct ExpertsConfig {
   std::string routing = "top_k";
   double top_p = 0.4;
   std::optional<double> threshold;
-  double balance = 0.01, z_loss = 0.001, entropy = 0.0001, capacity = 1.25;
+  double balance = 0.01, z_loss = 0.001, entropy = 0.0001, capacity = 1.25, noise = 0.01;
   bool operator==(const ExpertsConfig&) const = default;
 };
 

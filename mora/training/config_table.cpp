@@ -95,6 +95,8 @@ Section<ExpertsConfig> experts_section() {
            not_negative())
       .key("entropy", &ExpertsConfig::entropy, "top_p: weight of the router's entropy in the loss", not_negative())
       .key("capacity", &ExpertsConfig::capacity, "switch: room of an expert, in fair shares of the tokens", positive())
+      .key("noise", &ExpertsConfig::noise,
+           "switch: in training the router's input is multiplied by 1 - noise to 1 + noise", share_below_one())
       .exclusive("count", "hierarchy");
 }
 

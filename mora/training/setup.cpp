@@ -15,11 +15,6 @@ void refuse_unsupported(const Config& c) {
     require<ConfigError>(!present, "{}: not supported by this version of mora train", key);
   };
   require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
-  if (const auto& experts = c.adapter.experts) {
-    refuse(!experts->hierarchy.empty(), "adapter.experts.hierarchy");
-    refuse(experts->routing == "dynmoe" || experts->routing == "switch",
-           "adapter.experts.routing: " + experts->routing);
-  }
   refuse(c.adapter.act.has_value(), "adapter.act");
 }
 
@@ -42,12 +37,13 @@ AdapterSpec spec_of(const AdapterConfig& a) {
 
 std::optional<RoutingSpec> routing_of(const std::optional<ExpertsConfig>& experts) {
   if (!experts) return {};
-  const int64_t count = *experts->count;
   return RoutingSpec{.rule = parse_routing(experts->routing),
-                     .count = count,
+                     .levels = experts->count ? std::vector{*experts->count} : experts->hierarchy,
                      .top_k = experts->top_k,
                      .top_p = experts->top_p,
-                     .threshold = experts->threshold.value_or(1.0 / double(count)),
+                     .threshold = experts->threshold,
+                     .capacity = experts->capacity,
+                     .noise = experts->noise,
                      .balance = experts->balance,
                      .z_loss = experts->z_loss,
                      .entropy = experts->entropy};

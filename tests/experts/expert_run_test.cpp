@@ -34,7 +34,10 @@ TEST_F(ExpertRun, WhatCannotHaveExpertsIsRefused) {
         {"adapter: {kind: lora, init: pissa, experts: {count: 4}}\n", "'pissa' does not go with experts"},
         {"adapter: {kind: lora, experts: {count: 4}, adapt: {budget: 2}}\n", "does not go with adapt or restart"},
         {"adapter: {kind: lora, experts: {count: 4, top_k: 5}}\n", "adapter.experts.top_k: 5 of 4 experts"},
-        {"adapter: {kind: lora, experts: {count: 4, routing: threshold, threshold: 0.3}}\n", "0.3 is above 1 / 4"}}) {
+        {"adapter: {kind: lora, experts: {hierarchy: [4, 2], top_k: 3}}\n", "adapter.experts.top_k: 3 of 2 experts"},
+        {"adapter: {kind: lora, experts: {hierarchy: [2, 2], routing: dynmoe}}\n", "has one level"},
+        {"adapter: {kind: lora, experts: {count: 4, routing: threshold, threshold: 0.3}}\n",
+         "0.3 is above 1 / 4 experts"}}) {
     const std::string error = test::error_of<ConfigError>([&] { config("run", settings); });
     EXPECT_NE(error.find(message), std::string::npos) << error;
   }
@@ -48,6 +51,9 @@ void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 const Kind kinds[] = {
     {"lora_top_k", "kind: lora, rank: 2, dropout: 0.1, experts: {count: 4}"},
     {"mora_top_p", "kind: mora, rank: 2, operator: sharing, experts: {count: 4, routing: top_p}"},
+    {"lora_dynmoe", "kind: lora, rank: 2, experts: {count: 4, routing: dynmoe}"},
+    {"mora_switch", "kind: mora, rank: 2, experts: {count: 4, routing: switch, noise: 0.1}"},
+    {"mora_tree", "kind: mora, rank: 2, operator: group, experts: {hierarchy: [2, 3], top_k: 1}"},
     {"lora_threshold", "kind: rslora, rank: 2, experts: {count: 3, routing: threshold}"},
 };
 
