@@ -24,12 +24,13 @@ Tensor initial(const AdapterSpec& spec, int64_t in, int64_t out, uint64_t seed, 
   return a ? gaussian({spec.rank, in}, stream, 0) : gaussian({out, spec.rank}, stream, uint64_t(spec.rank * in));
 }
 
-// ‖g − I‖ of a square g.
+// ‖g − I‖ of a square g. A single row of norm 1 is at distance 0, where the root has no derivative: `least` makes it 0.
 Tensor distance_to_identity(const Tensor& g) {
   const int64_t n = g.dim(0);
   Tensor identity = Tensor::zeros({n, n});
   for (int64_t i = 0; i < n; ++i) identity.mutable_data<float>()[i * (n + 1)] = 1;
-  return sqrt(sum(square(g - cast(identity, g.dtype()))));
+  constexpr double least = 1e-30;  // below half a bit of any other sum
+  return sqrt(sum(square(g - cast(identity, g.dtype()))) + least);
 }
 
 }  // namespace

@@ -3,9 +3,11 @@
 
 #include <cmath>
 
+#include "autograd/grad.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/shape.h"
+#include "mora/adapters/adalora.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
 #include "mora/mora_linear.h"
@@ -175,6 +177,20 @@ TEST(MoRALayer, TheAdaptedLinearIsTheMergedWeightForTheWholeFamily) {
     const Tensor product = matmul(cast(b, DType::f64), cast(a, DType::f64)) * scaling;
     EXPECT_LT(worst(product, adapted.layer().merged()), 1e-5) << name_of(kind) << " " << int(init);
   }
+}
+
+// After AdaLoRA's rank has fallen to 1 the row of A comes to norm 1 exactly, and stays.
+TEST(MoRALayer, TheOrthogonalityOfOneUnitRowHasNoGradient) {
+  AdaLoRA layer({.kind = AdapterSpec::Kind::adalora, .rank = 1}, Tensor::from(std::vector<float>{0, 1, 0}, {1, 3}),
+                Tensor::from(std::vector<float>{0, 0.5F}, {2, 1}), Tensor::zeros({1, 1}), 1);
+  Tensors factors;
+  layer.visit_parameters([&](const std::string& name, Tensor& value) {
+    if (name != "lora_E") factors.push_back(value);
+  });
+  const Tensors gradients = grad(layer.orthogonality(), factors);
+  EXPECT_FLOAT_EQ(layer.orthogonality().data<float>()[0], 0.75F);  // of B alone: 1 − 0.5²
+  for (const float g : gradients[0].values<float>()) EXPECT_EQ(g, 0);
+  EXPECT_FLOAT_EQ(gradients[1].data<float>()[1], -1);
 }
 
 TEST(MoRALayer, PissaTakesTheLargestSingularValuesAndOLoRATheFirstColumns) {
