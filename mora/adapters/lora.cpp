@@ -24,14 +24,17 @@ double lora_scaling(const AdapterSpec& spec) {
   return spec.alpha / (spec.rank_stabilized ? std::sqrt(double(spec.rank)) : double(spec.rank));
 }
 
+void fill_lora_a(std::span<float> values, const AdapterSpec& spec, int64_t in, const RandomStream& stream) {
+  const double bound = 1 / std::sqrt(double(in)), deviation = 1 / double(spec.rank);
+  const bool gaussian = spec.init == AdapterSpec::Init::gaussian;
+  for (uint64_t i = 0; i < values.size(); ++i)
+    values[i] = gaussian ? float(deviation * stream.normal(i)) : float(bound * (2.0 * double(stream.uniform(i)) - 1.0));
+}
+
 Tensor fresh_lora_a(const AdapterSpec& spec, const Shape& shape, uint64_t seed, uint64_t index) {
   const RandomStream stream({.seed = seed, .layer = index, .purpose = Purpose::init});
-  const double bound = 1 / std::sqrt(double(shape[1])), deviation = 1 / double(spec.rank);
-  const bool gaussian = spec.init == AdapterSpec::Init::gaussian;
   Tensor a = Tensor::empty(shape);
-  float* values = a.mutable_data<float>();
-  for (uint64_t i = 0; i < uint64_t(a.numel()); ++i)
-    values[i] = gaussian ? float(deviation * stream.normal(i)) : float(bound * (2.0 * double(stream.uniform(i)) - 1.0));
+  fill_lora_a({a.mutable_data<float>(), size_t(a.numel())}, spec, shape[1], stream);
   return a;
 }
 
@@ -106,7 +109,8 @@ Tensor select_components(const Tensor& t, int dim, std::span<const int64_t> kept
   Shape shape = t.shape();
   shape[dim] = int64_t(kept.size()) + added;
   Tensor selected = Tensor::zeros(shape, t.dtype());
-  const int64_t rows = dim == 0 ? 1 : t.dim(0), block = dim == 0 ? t.dim(1) : 1;  // a component is `rows` blocks
+  const int64_t rows = dim == 0 ? 1 : t.dim(0),
+                block = dim == 0 ? t.numel() / t.dim(0) : 1;  // a component is `rows` blocks
   const size_t bytes = size_t(block) * size_of(t.dtype());
   auto* to = static_cast<std::byte*>(selected.mutable_raw());
   const auto* from = static_cast<const std::byte*>(t.raw());

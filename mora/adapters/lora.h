@@ -57,7 +57,9 @@ class LoRA : public MoRALayer {
 
 // s of the spec: α/r, or α/√r.
 double lora_scaling(const AdapterSpec& spec);
-// A (rows, in) of init default or gaussian, in f32.
+// Rows of A of init default or gaussian.
+void fill_lora_a(std::span<float> values, const AdapterSpec& spec, int64_t in, const RandomStream& stream);
+// A (rows, in), in f32.
 Tensor fresh_lora_a(const AdapterSpec& spec, const Shape& shape, uint64_t seed, uint64_t index);
 
 // The dimension of a LoRA's parameter that runs over components; nothing for DoRA's magnitudes.

@@ -77,6 +77,32 @@ Tensor ExpertsLayer::update(const Tensor& x, Context& context) const {
   return mora_decompress(dispatch(way(routes, operator_.rank), s, routes, SquareExperts{matrix_, experts}), operator_);
 }
 
+int64_t ExpertsLayer::rows_of_expert(const std::string& name) const {
+  if (name.starts_with("router.")) return 1;
+  return matrix_.defined() ? operator_.rank : spec_.rank;
+}
+
+Tensor ExpertsLayer::select(const std::string& name, const Tensor& t, const Change& change) const {
+  const int64_t rows = rows_of_expert(name);
+  std::vector<int64_t> kept;
+  for (int64_t expert : change.kept)
+    for (int64_t row = 0; row < rows; ++row) kept.push_back(expert * rows + row);
+  return select_components(t, 0, kept, change.direction.empty() ? 0 : rows);
+}
+
+void ExpertsLayer::apply(const Change& change, const RandomStream& stream) {
+  invariant(routing().rule == RoutingSpec::Rule::dynmoe, "experts of {} change", name_of(routing().rule));
+  visit_parameters([&](const std::string& name, Tensor& value) {
+    Tensor selected = select(name, value, change);
+    float* added = selected.mutable_data<float>() + std::ssize(change.kept) * rows_of_expert(name) * in_;
+    const int64_t count = change.direction.empty() ? 0 : rows_of_expert(name) * in_;
+    if (name == "router.weight") std::copy(change.direction.begin(), change.direction.end(), added);
+    if (name == "lora_A") fill_lora_a({added, size_t(count)}, spec_, in_, stream);
+    value = leaf(selected);
+  });
+  router_.set_count(std::ssize(change.kept) + (change.direction.empty() ? 0 : 1));
+}
+
 // The router's logits, probabilities, mask and gates on the way; the dropped x; the experts' h before and after the
 // gates, or C(x) and what the experts make of it.
 int64_t ExpertsLayer::kept_numbers(bool dropout) const {

@@ -25,10 +25,23 @@ class ExpertsLayer final : public MoRALayer {
   int64_t rank() const override { return spec_.rank; }  // of one expert
   const AdapterSpec& spec() const override { return spec_; }
   const RoutingSpec& routing() const { return router_.spec(); }
+  uint64_t index() const { return index_; }
+  // dynmoe: what becomes of the experts.
+  struct Change {
+    std::vector<int64_t> kept;      // rising
+    std::vector<double> direction;  // (in), of unit length: a new expert's row of the router; empty: none is added
+    bool operator==(const Change&) const = default;
+  };
+  // The rows of a parameter, or of a moment of it, after the change; those of what is added are 0.
+  Tensor select(const std::string& name, const Tensor& t, const Change& change) const;
+  // A new expert adds nothing yet: its B or M is 0, its threshold too. A from `stream`.
+  void apply(const Change& change, const RandomStream& stream);
   // What autograd keeps of a token besides x, in numbers.
   int64_t kept_numbers(bool dropout) const;
 
  private:
+  int64_t rows_of_expert(const std::string& name) const;
+
   AdapterSpec spec_;
   int64_t in_;
   uint64_t index_;

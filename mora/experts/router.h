@@ -73,6 +73,8 @@ class ExpertRouter {
   Routes route(const Tensor& x, Context& context, uint64_t layer) const;
   void visit_parameters(FunctionRef<void(const std::string& name, Tensor& value)> visit);
   const RoutingSpec& spec() const { return spec_; }
+  // Of a flat router whose parameters were resized.
+  void set_count(int64_t experts) { spec_.levels = {experts}; }
 
  private:
   struct Scores {        // of one level, R = N·parents rows of its children

@@ -14,8 +14,8 @@ namespace mora {
 
 // What happened after an update.
 struct RankEvent {
-  std::string kind;                      // ranks (what a run starts with), allocation, restart
-  std::map<std::string, int64_t> ranks;  // by module path, after the event
+  std::string kind;                      // ranks (what a run starts with), allocation, restart, experts
+  std::map<std::string, int64_t> ranks;  // by module path, after the event; of kind experts: how many there are
   double mean_rank() const;
 };
 

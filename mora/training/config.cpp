@@ -135,6 +135,8 @@ class CrossChecks {
                          at("adapter.experts.threshold"), experts.threshold.value_or(0), most);
     require<ConfigError>(experts.routing != "dynmoe" || levels.size() == 1,
                          "{}: dynmoe, whose count of experts changes, has one level", at("adapter.experts.hierarchy"));
+    require<ConfigError>(experts.routing != "dynmoe" || levels[0] <= experts.max_count, "{}: below count {}",
+                         at("adapter.experts.max_count"), levels[0]);
     require<ConfigError>(adapter.kind == "mora" || adapter.kind == "lora" || adapter.kind == "rslora",
                          "{}: experts are mora, lora or rslora, not {}", at("adapter.kind"), adapter.kind);
     require<ConfigError>(adapter.init != "pissa" && adapter.init != "olora",

@@ -82,6 +82,7 @@ struct ExpertsConfig {
   double top_p = 0.4;
   std::optional<double> threshold;
   double balance = 0.01, z_loss = 0.001, entropy = 0.0001, capacity = 1.25, noise = 0.01;
+  int64_t interval = 100, max_count = 16;
   bool operator==(const ExpertsConfig&) const = default;
 };
 

@@ -97,6 +97,10 @@ Section<ExpertsConfig> experts_section() {
       .key("capacity", &ExpertsConfig::capacity, "switch: room of an expert, in fair shares of the tokens", positive())
       .key("noise", &ExpertsConfig::noise,
            "switch: in training the router's input is multiplied by 1 - noise to 1 + noise", share_below_one())
+      .key("interval", &ExpertsConfig::interval,
+           "dynmoe: updates after which experts that no token used go, and one comes where tokens found none",
+           at_least(1))
+      .key("max_count", &ExpertsConfig::max_count, "dynmoe: most experts a layer", at_least(1))
       .exclusive("count", "hierarchy");
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "mora/adapters/lora.h"
-#include "mora/experts/experts_layer.h"
 
 namespace mora {
 namespace {
@@ -42,23 +41,32 @@ RankPlan::RankPlan(const Config& config, int64_t total, MoRAModel& model, MoRAOp
   if (adapter.adapt || adapter.restart) check_layers(model, adapter.restart.has_value());
   if (adapter.adapt)
     allocator_.emplace(model, optimizer, allocation_options(adapter, total, uint64_t(config.train.seed)));
+  if (ExpertAllocator::applies_to(model)) {
+    const ExpertsConfig experts = adapter.experts.value_or(ExpertsConfig{});
+    experts_.emplace(model, optimizer,
+                     ExpertAllocationOptions{experts.interval, experts.max_count, uint64_t(config.train.seed)});
+  }
   if (!adapter.restart) return;
   restart_ = RestartOptions{.interval = adapter.restart->interval, .operators = {}};
   for (const std::string& word : adapter.restart->operators) restart_->operators.push_back(parse_operator(word));
 }
 
-std::optional<RankEvent> RankPlan::after_update(int64_t update, std::span<const Tensor> gradients) {
+std::optional<RankEvent> RankPlan::after_update(int64_t update, std::span<const Tensor> gradients,
+                                                const RoutedLayers& routed) {
   if (allocator_) return allocator_->after_update(update, gradients);
+  if (experts_) return experts_->after_update(update, routed);
   if (!restart_ || update % restart_->interval != 0 || update >= total_) return {};
   return restart_all(model_, optimizer_, *restart_, update / restart_->interval - 1);
 }
 
 std::vector<NamedTensor> RankPlan::state() const {
+  if (experts_) return experts_->state();
   return allocator_ ? allocator_->state() : std::vector<NamedTensor>{};
 }
 
 void RankPlan::load_state(std::span<const NamedTensor> saved) {
   if (allocator_) allocator_->load_state(saved);
+  if (experts_) experts_->load_state(saved);
 }
 
 int64_t rewarm_updates(const AdapterConfig& config) {

@@ -1,6 +1,7 @@
-// The rank events of a run: adapter.adapt, adapter.restart, or none.
+// The events of a run that change its adapters' sizes: adapter.adapt, adapter.restart, DynMoE's experts, or none.
 #pragma once
 
+#include "mora/rank/expert_events.h"
 #include "mora/rank/rank_events.h"
 #include "mora/training/config.h"
 
@@ -12,11 +13,11 @@ class RankPlan {
   // starts from has no ranks to move.
   RankPlan(const Config& config, int64_t total, MoRAModel& model, MoRAOptimizer& optimizer);
 
-  bool active() const { return allocator_ || restart_; }
+  bool moves_ranks() const { return allocator_ || restart_; }
   // What the run starts with.
   RankEvent start() const { return {"ranks", ranks_of(model_)}; }
-  // After update `update` (from 1), made with these gradients.
-  std::optional<RankEvent> after_update(int64_t update, std::span<const Tensor> gradients);
+  // After update `update` (from 1), made with these gradients, in which the routed layers did this.
+  std::optional<RankEvent> after_update(int64_t update, std::span<const Tensor> gradients, const RoutedLayers& routed);
 
   std::vector<NamedTensor> state() const;
   void load_state(std::span<const NamedTensor> saved);
@@ -27,6 +28,7 @@ class RankPlan {
   int64_t total_;
   std::optional<RankAllocator> allocator_;
   std::optional<RestartOptions> restart_;
+  std::optional<ExpertAllocator> experts_;
 };
 
 // Updates of re-warm-up after a rank event.

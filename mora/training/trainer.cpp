@@ -191,7 +191,7 @@ class Trainer {
                  {"tokens_per_second", speed},
                  {"seconds", at_.seconds}};
     if (scaled()) line["loss_scale"] = scale;
-    if (ranks_->active()) line["mean_rank"] = ranks_->start().mean_rank();
+    if (ranks_->moves_ranks()) line["mean_rank"] = ranks_->start().mean_rank();
     if (!routed.empty()) {
       const RoutingSummary summary = summarize(routed);
       line["active_experts"] = summary.active_experts;
@@ -200,7 +200,7 @@ class Trainer {
     }
     directory_.log(line, "train");
     watch(loss);
-    if (const auto event = ranks_->after_update(at_.step, gradients)) {
+    if (const auto event = ranks_->after_update(at_.step, gradients, routed)) {
       at_.last_rank_event = at_.applied;
       log(*event);
     }
@@ -215,8 +215,12 @@ class Trainer {
   }
 
   void log(const RankEvent& event) {
+    const char* counted = event.kind == "experts" ? "experts" : "ranks";
     directory_.log({{"step", at_.step},
-                    {"event", {{"kind", event.kind}, {"mean_rank", event.mean_rank()}, {"ranks", event.ranks}}}},
+                    {"event",
+                     {{"kind", event.kind},
+                      {event.kind == "experts" ? "mean_experts" : "mean_rank", event.mean_rank()},
+                      {counted, event.ranks}}}},
                    "ranks");
   }
 
@@ -336,7 +340,7 @@ class Trainer {
   void begin() {
     directory_.rewind_metrics(-1);
     directory_.write_config(config_);
-    if (ranks_->active()) log(ranks_->start());
+    if (ranks_->moves_ranks()) log(ranks_->start());
   }
 
   // From the newest checkpoint that is whole; false where there is none yet.

@@ -1,6 +1,7 @@
 // Training runs with experts: what they log and refuse, and that they resume to the bit.
 #include <csignal>
 
+#include "mora/rank/expert_events.h"
 #include "training/trainer_fixture.h"
 
 namespace mora {
@@ -51,11 +52,31 @@ void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 const Kind kinds[] = {
     {"lora_top_k", "kind: lora, rank: 2, dropout: 0.1, experts: {count: 4}"},
     {"mora_top_p", "kind: mora, rank: 2, operator: sharing, experts: {count: 4, routing: top_p}"},
-    {"lora_dynmoe", "kind: lora, rank: 2, experts: {count: 4, routing: dynmoe}"},
+    {"lora_dynmoe", "kind: lora, rank: 2, experts: {count: 3, routing: dynmoe, interval: 2, max_count: 5}"},
+    {"mora_dynmoe", "kind: mora, rank: 2, experts: {count: 3, routing: dynmoe, interval: 3, max_count: 5}"},
     {"mora_switch", "kind: mora, rank: 2, experts: {count: 4, routing: switch, noise: 0.1}"},
     {"mora_tree", "kind: mora, rank: 2, operator: group, experts: {hierarchy: [2, 3], top_k: 1}"},
     {"lora_threshold", "kind: rslora, rank: 2, experts: {count: 3, routing: threshold}"},
 };
+
+// Adam forgets nothing of the experts that stay, and what went is gone from the file.
+TEST_F(ExpertRun, DynMoEsExpertsComeAndGo) {
+  train(config("run",
+               "adapter: {kind: lora, rank: 2, targets: [query], experts: {count: 3, routing: dynmoe, interval: 2, "
+               "max_count: 4}}\n" +
+                   four_updates),
+        {.quiet = true});
+  std::map<std::string, int64_t> counts;
+  for (const nlohmann::json& line : metrics("run")) {
+    if (!line.contains("event")) continue;
+    EXPECT_EQ(line["event"]["kind"], "experts");
+    counts = line["event"]["experts"].get<std::map<std::string, int64_t>>();
+  }
+  ASSERT_EQ(counts.size(), 6U);  // of MiniLM's layers
+  MoRAModel model(load_model(test::minilm));
+  load_adapter(directory / "run/adapter", model);
+  EXPECT_EQ(experts_of(model), counts);
+}
 
 struct ResumedExpertRun : ExpertRun, ::testing::WithParamInterface<Kind> {};
 
