@@ -17,7 +17,10 @@ target_compile_options(mora_compile_options INTERFACE -Wall -Wextra -Wpedantic -
 # Instrumented code takes long to compile: a third with one body a kernel, and without optimisation where no loop is hot.
 if(MORA_SANITIZE OR MORA_FUZZ)
   set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O0 -g1")
-  set(MORA_HOT_FOLDERS engine kernels autograd optim loaders)
+  set(MORA_HOT_FOLDERS engine loaders)
+  if(MORA_SANITIZE)
+    list(APPEND MORA_HOT_FOLDERS kernels autograd optim)
+  endif()
   add_compile_definitions(HWY_COMPILE_ONLY_STATIC MORA_SANITIZED)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     add_compile_options(-march=haswell)

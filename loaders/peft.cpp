@@ -144,9 +144,8 @@ class Reader {
     if (!config.target_expression.empty() && config.target_expression != "all-linear")
       pattern.emplace(config.target_expression, config_file_.string() + ": target_modules");
     for (const auto& [path, module] : adapter_.modules) {
-      const auto names = [&](const std::string& target) {
-        return fmt::format(".{}", path).ends_with(fmt::format(".{}", target));
-      };
+      const std::string dotted = fmt::format(".{}", path);  // clang 14 captures no structured binding
+      const auto names = [&](const std::string& target) { return dotted.ends_with(fmt::format(".{}", target)); };
       const bool named = pattern                          ? pattern->matches(path)
                          : !config.target_modules.empty() ? std::ranges::any_of(config.target_modules, names)
                                                           : true;

@@ -41,10 +41,15 @@ template <class Value>
 void check_used(const std::map<std::string, Value>& patterns, const std::vector<std::string>& paths,
                 std::string_view key) {
   for (const auto& [expression, value] : patterns) {
-    const auto matches = [&](const std::string& path) { return matches_from_dot(expression, path, key); };
+    const auto matches = [&, &e = expression](const std::string& path) { return matches_from_dot(e, path, key); };
     require<ConfigError>(std::any_of(paths.begin(), paths.end(), matches), "{}: '{}' matches no adapted module", key,
                          expression);
   }
+}
+
+// A layer's visitor that puts the path of its module before each name.
+auto below(const std::string& module, MoRALayer::ParameterVisitor visit) {
+  return [&module, visit](const std::string& name, Tensor& value) { visit(module + "." + name, value); };
 }
 
 }  // namespace
@@ -151,17 +156,14 @@ Tensor MoRAModel::logits(const Sequences& sequences, Context& context) const {
 }
 
 void MoRAModel::visit_parameters(MoRALayer::ParameterVisitor visit) {
-  for (const auto& [path, linear] : adapted_) {
-    linear->layer().visit_parameters([&](const std::string& name, Tensor& value) { visit(path + "." + name, value); });
-  }
+  for (const auto& [path, linear] : adapted_) linear->layer().visit_parameters(below(path, visit));
   if (!classifier_) return;
   visit("classifier.weight", classifier_->weight);
   visit("classifier.bias", classifier_->bias);
 }
 
 void MoRAModel::visit_constants(MoRALayer::ParameterVisitor visit) {
-  for (const auto& [path, linear] : adapted_)
-    linear->layer().visit_constants([&](const std::string& name, Tensor& value) { visit(path + "." + name, value); });
+  for (const auto& [path, linear] : adapted_) linear->layer().visit_constants(below(path, visit));
 }
 
 // ½ · the mean over all A and B of ‖AAᵀ − I‖ and ‖BᵀB − I‖: the weight that AdaLoRA's authors and PEFT give it.

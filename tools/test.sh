@@ -11,7 +11,7 @@ cd "$root"
 jobs=$(nproc)
 
 declare -A budgets=([dependencies]=180 [fetch]=90 [build]=480 [test]=300 [tree]=10
-                    [format]=20 [lint]=300 [asan]=1200 [tsan]=120 [fuzz]=240)
+                    [format]=20 [lint]=300 [asan]=1200 [tsan]=120 [fuzz]=700)
 release=(dependencies fetch build test tree)
 extra=(format lint asan tsan fuzz)
 
@@ -79,7 +79,7 @@ stage_tsan() {  # the loaders' threads are std::thread; TSan does not know OpenM
 stage_fuzz() {  # every parser, MORA_FUZZ_SECONDS each; what is found stays in build/fuzz/tests/fuzz/found
   local targets
   mapfile -t targets < <(cd tests/fuzz && ls *_fuzz.cpp | sed -E 's/(.*)_fuzz.cpp/fuzz_\1/')
-  build fuzz "-DMORA_FUZZ_SECONDS=${MORA_FUZZ_SECONDS:-10}" -- "${targets[@]}" && suite fuzz -L fuzz
+  build fuzz "-DMORA_FUZZ_SECONDS=${MORA_FUZZ_SECONDS:-60}" -- "${targets[@]}" && suite fuzz -L fuzz
 }
 
 if [ "${1:-}" = --stage ]; then  # one stage, called below

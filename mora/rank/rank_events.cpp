@@ -22,8 +22,9 @@ std::map<std::string, LayerParameters> layers_of(MoRAModel& model, const MoRAOpt
     if (linear->layer().spec().kind == Kind::whole) continue;
     LayerParameters& layer = layers[path];
     layer.layer = &linear->layer();
-    layer.layer->visit_parameters(
-        [&](const std::string& name, Tensor&) { layer.indices.push_back(indices.at(path + "." + name)); });
+    layer.layer->visit_parameters([&, &module = path](const std::string& name, Tensor&) {
+      layer.indices.push_back(indices.at(module + "." + name));
+    });
   }
   return layers;
 }

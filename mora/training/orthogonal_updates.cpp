@@ -87,9 +87,9 @@ void OrthogonalUpdates::protect(std::span<const Parameter> parameters) {
     const auto* lora = dynamic_cast<const LoRA*>(&linear->layer());
     if (!lora || past_components(*lora) == 0) continue;
     const int64_t count = past_components(*lora);
-    linear->layer().visit_parameters([&](const std::string& name, Tensor& value) {
+    linear->layer().visit_parameters([&, &module = path](const std::string& name, Tensor& value) {
       protected_.push_back(
-          {indices.at(path + "." + name), value, kernels::copied(value), *component_dimension(name), count});
+          {indices.at(module + "." + name), value, kernels::copied(value), *component_dimension(name), count});
     });
   }
 }

@@ -1,40 +1,17 @@
 // Data files: the first byte picks the format, the rest is the file. Whatever it holds, each row reads or is an
 // mora::Error.
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <array>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "engine/error.h"
+#include "fuzz/input_directory.h"
 #include "loaders/dataset.h"
 #include "loaders/labels.h"
 
 namespace {
 
-constexpr std::array kNames = {"a.tsv", "a.csv", "a.jsonl", "a.txt"};
-
-// A file in memory, under a name of each format.
-struct MemoryFile {
-  MemoryFile() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "mora-fuzz-XXXXXX").string();
-    if (fd < 0 || !::mkdtemp(pattern.data())) std::abort();
-    folder = pattern;
-    for (const char* name : kNames)
-      std::filesystem::create_symlink("/proc/self/fd/" + std::to_string(fd), folder / name);
-  }
-  ~MemoryFile() { std::filesystem::remove_all(folder); }
-
-  void write(const uint8_t* bytes, size_t size) const {
-    if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, bytes, size, 0) != static_cast<ssize_t>(size)) std::abort();
-  }
-
-  int fd = ::memfd_create("data", MFD_CLOEXEC);
-  std::filesystem::path folder;
-};
+const std::vector<std::string> names = {"a.tsv", "a.csv", "a.jsonl", "a.txt"};
 
 void read_all(const std::string& file, const std::vector<std::string>& columns) {
   const mora::Dataset data({{file}, columns, {"tools"}});
@@ -52,10 +29,11 @@ void read_all(const std::string& file, const std::vector<std::string>& columns) 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  static const MemoryFile memory;
+  static const mora::test::InputDirectory directory(names);
   if (size == 0) return 0;
-  const std::string file = memory.folder / kNames[bytes[0] % kNames.size()];
-  memory.write(bytes + 1, size - 1);
+  const std::string& name = names[bytes[0] % names.size()];
+  directory.write(name, {reinterpret_cast<const char*>(bytes) + 1, size - 1});
+  const std::string file = directory / name;
   for (const char* column : {"text", "1"}) {
     try {
       read_all(file, {column});
