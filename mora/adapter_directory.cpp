@@ -16,7 +16,7 @@
 #include "mora/adapters/dora.h"
 #include "mora/adapters/mora.h"
 #include "mora/adapters/whole_linear.h"
-#include "mora/experts/experts_layer.h"
+#include "mora/experts/routed_layer.h"
 #include "mora/peft_directory.h"
 
 namespace mora {
@@ -27,9 +27,16 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t format_version = 1;
 constexpr int64_t largest_side = 1 << 20;
 
-Json experts_to_json(const ExpertsLayer& layer) {
+Json to_json(const RoutingSpec& routing) {
+  Json j{{"levels", routing.levels},   {"routing", name_of(routing.rule)}, {"top_k", routing.top_k},
+         {"top_p", routing.top_p},     {"capacity", routing.capacity},     {"noise", routing.noise},
+         {"balance", routing.balance}, {"z_loss", routing.z_loss},         {"entropy", routing.entropy}};
+  if (routing.threshold) j["threshold"] = *routing.threshold;
+  return j;
+}
+
+Json routed_to_json(const RoutedLayer& layer) {
   const AdapterSpec& spec = layer.spec();
-  const RoutingSpec& routing = layer.routing();
   Json j{{"kind", name_of(spec.kind)}, {"rank", spec.rank}, {"dropout", spec.dropout}};
   if (spec.kind == AdapterSpec::Kind::mora) {
     j["operator"] = name_of(spec.op);
@@ -37,17 +44,18 @@ Json experts_to_json(const ExpertsLayer& layer) {
     j["alpha"] = spec.alpha;
     j["rank_stabilized"] = spec.rank_stabilized;
   }
-  Json experts{{"levels", routing.levels},   {"routing", name_of(routing.rule)}, {"top_k", routing.top_k},
-               {"top_p", routing.top_p},     {"capacity", routing.capacity},     {"noise", routing.noise},
-               {"balance", routing.balance}, {"z_loss", routing.z_loss},         {"entropy", routing.entropy}};
-  if (routing.threshold) experts["threshold"] = *routing.threshold;
-  j["experts"] = std::move(experts);
+  const RoutedSpec routed = layer.routed();
+  if (routed.experts) j["experts"] = to_json(*routed.experts);
+  if (const auto& act = routed.act)
+    j["act"] = {{"max_steps", act->max_steps},
+                {"epsilon", act->epsilon},
+                {"ponder", act->ponder},
+                {"loss", name_of(act->loss)}};
   return j;
 }
 
 Json layer_to_json(const MoRALayer& layer) {
-  if (const auto* experts = dynamic_cast<const ExpertsLayer*>(&layer)) return experts_to_json(*experts);
-
+  if (const auto* routed = dynamic_cast<const RoutedLayer*>(&layer)) return routed_to_json(*routed);
   const AdapterSpec& spec = layer.spec();
   Json j;
   j["kind"] = name_of(spec.kind);
@@ -150,8 +158,15 @@ RoutingSpec routing_from_json(const JsonFields& fields) {
   return routing;
 }
 
-std::unique_ptr<MoRALayer> experts_from_json(AdapterSpec spec, const JsonFields& fields, const ModuleFile& read,
-                                             const kernels::FrozenWeight& w, uint64_t index) {
+HaltingSpec halting_from_json(const JsonFields& fields) {
+  return {.max_steps = fields.integer("max_steps", 1, largest_side),
+          .epsilon = fields.number("epsilon", 0, 0.999999),
+          .ponder = fields.number("ponder", 0, 1e30),
+          .loss = parse_ponder_loss(fields.string("loss"), fields.place("loss"))};
+}
+
+std::unique_ptr<MoRALayer> routed_from_json(AdapterSpec spec, const JsonFields& fields, const ModuleFile& read,
+                                            const kernels::FrozenWeight& w, uint64_t index) {
   spec.rank = fields.integer("rank", 1, largest_side);
   if (spec.kind == AdapterSpec::Kind::mora) {
     spec.op = parse_operator(fields.string("operator"), fields.place("operator"));
@@ -159,8 +174,11 @@ std::unique_ptr<MoRALayer> experts_from_json(AdapterSpec spec, const JsonFields&
     spec.alpha = fields.number("alpha", 1e-30, 1e30);
     spec.rank_stabilized = fields.boolean("rank_stabilized", false);
   }
-  const JsonFields experts(fields.require_member("experts"), fields.place("experts"));
-  return std::make_unique<ExpertsLayer>(spec, routing_from_json(experts), w.in(), w.out(), index, read);
+  RoutedSpec routed;
+  if (const nlohmann::json* experts = fields.find("experts"))
+    routed.experts = routing_from_json({*experts, fields.place("experts")});
+  if (const nlohmann::json* act = fields.find("act")) routed.act = halting_from_json({*act, fields.place("act")});
+  return std::make_unique<RoutedLayer>(spec, routed, w.in(), w.out(), index, read);
 }
 
 std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const ModuleFile& read, const FrozenWeightPtr& w,
@@ -172,7 +190,7 @@ std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const Modul
                                          w->bias().defined() ? read("bias", {w->out()}) : Tensor());
   }
   spec.dropout = fields.number("dropout", 0, 0.999999);
-  if (fields.find("experts")) return experts_from_json(spec, fields, read, *w, index);
+  if (fields.find("experts") || fields.find("act")) return routed_from_json(spec, fields, read, *w, index);
   if (spec.kind != AdapterSpec::Kind::mora) return lora_from_json(spec, fields, read, w, index);
   spec.rank = fields.integer("rank", 1, largest_side);
   spec.op = parse_operator(fields.string("operator"), fields.place("operator"));

@@ -7,7 +7,6 @@
 #include "loaders/nearest.h"
 #include "mora/adapters/adalora.h"
 #include "mora/adapters/whole_linear.h"
-#include "mora/experts/experts_layer.h"
 
 namespace mora {
 namespace {
@@ -64,7 +63,7 @@ std::vector<MoRAModel::Place> MoRAModel::places(bool outside_blocks) {
 }
 
 void MoRAModel::add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed,
-                             const AdapterPatterns& patterns, const std::optional<RoutingSpec>& experts) {
+                             const AdapterPatterns& patterns, const RoutedSpec& routed) {
   std::vector<std::string> adapted;
   for (const Place& place : targeted(targets)) {
     AdapterSpec own = spec;
@@ -73,8 +72,8 @@ void MoRAModel::add_adapters(const AdapterSpec& spec, const Targets& targets, ui
     adapted.push_back(place.path);
     if (adapted_.contains(place.path)) continue;
     const FrozenWeightPtr& w = (*place.slot)->frozen();
-    if (experts)
-      put(place, ExpertsLayer::fresh(own, *experts, w->in(), w->out(), seed, place.index));
+    if (routed.any())
+      put(place, RoutedLayer::fresh(own, routed, w->in(), w->out(), seed, place.index));
     else
       put(place, make_layer(own, w, seed, place.index));
   }

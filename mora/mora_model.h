@@ -6,7 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "mora/experts/router.h"
+#include "mora/experts/routed_layer.h"
 #include "mora/models/heads.h"
 #include "mora/mora_linear.h"
 
@@ -28,10 +28,10 @@ class MoRAModel {
  public:
   explicit MoRAModel(std::unique_ptr<Model> base) : base_(std::move(base)) {}
 
-  // Puts a fresh adapter on each targeted linear that has none: one of the spec, or a mixture of `experts`. Throws
+  // Puts a fresh adapter on each targeted linear that has none: one of the spec, or a routed layer. Throws
   // ConfigError when a target or a pattern matches nothing, naming the nearest module.
   void add_adapters(const AdapterSpec& spec, const Targets& targets, uint64_t seed,
-                    const AdapterPatterns& patterns = {}, const std::optional<RoutingSpec>& experts = {});
+                    const AdapterPatterns& patterns = {}, const RoutedSpec& routed = {});
   // Trains the linears whose paths end with one of `names` whole. Throws ConfigError when a name matches nothing.
   void train_whole(const std::vector<std::string>& names);
   // Puts `layer` on the linear of this module path, or on the one whose path ends with it. Throws ConfigError when

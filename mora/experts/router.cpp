@@ -131,6 +131,13 @@ void ExpertRouter::visit_parameters(FunctionRef<void(const std::string& name, Te
   if (expert_threshold_.defined()) visit("router.expert_threshold", expert_threshold_);
 }
 
+bool ExpertRouter::is_constant() const {
+  const NoGrad no_grad;
+  const auto is_zero = [](const Tensor& t) { return !t.defined() || amax(absolute(t.detach())).item() == 0; };
+  const bool single = std::all_of(spec_.levels.begin(), spec_.levels.end(), [](int64_t n) { return n == 1; });
+  return single || (is_zero(weight_) && is_zero(threshold_weight_));
+}
+
 struct ExpertRouter::Level {
   int64_t rows, parents, children;  // N, and the level's part of the tree
   Scores scores{};
@@ -156,7 +163,8 @@ Routes ExpertRouter::route(const Tensor& x, Context& context, uint64_t layer) co
   const DType dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
   const Tensor input = cast(noisy(x, context, layer), dtype), all = logits(input);
   const bool any = x.dim(0) > 0;  // else means are none
-  RoutedTokens noted{.tokens = x.dim(0), .slots = {}, .entropy = 0, .unrouted = {}};
+  RoutedTokens noted;
+  noted.tokens = x.dim(0);
   Tensors gates_of_levels, masks;
   Tensor penalty;
   std::optional<Level> above;
@@ -286,6 +294,7 @@ RoutingSummary summarize(const RoutedLayers& layers) {
   for (const auto& [layer, routed] : layers) {
     tokens += double(routed.tokens);
     summary.entropy += routed.entropy;
+    summary.steps += routed.steps;
     for (const std::vector<int64_t>& slots : routed.slots) {
       const double used = double(std::accumulate(slots.begin(), slots.end(), int64_t{0}));
       const double busiest = double(*std::max_element(slots.begin(), slots.end()));
@@ -295,6 +304,7 @@ RoutingSummary summarize(const RoutedLayers& layers) {
   }
   summary.active_experts /= std::max(1.0, tokens);
   summary.entropy /= std::max(1.0, tokens);
+  summary.steps /= std::max(1.0, tokens);
   return summary;
 }
 
@@ -307,6 +317,7 @@ void accumulate(RoutedLayers& layers, const RoutedLayers& more) {
     RoutedTokens& own = layers[layer];
     own.tokens += routed.tokens;
     own.entropy += routed.entropy;
+    own.steps += routed.steps;
     own.slots.resize(routed.slots.size());
     for (size_t l = 0; l < routed.slots.size(); ++l) add(own.slots[l], routed.slots[l]);
     if (!routed.unrouted.empty()) add(own.unrouted, routed.unrouted);

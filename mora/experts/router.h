@@ -73,6 +73,8 @@ class ExpertRouter {
   Routes route(const Tensor& x, Context& context, uint64_t layer) const;
   void visit_parameters(FunctionRef<void(const std::string& name, Tensor& value)> visit);
   const RoutingSpec& spec() const { return spec_; }
+  // Whether all tokens have the same gates: one expert a level, or weights of 0.
+  bool is_constant() const;
   // Of a flat router whose parameters were resized.
   void set_count(int64_t experts) { spec_.levels = {experts}; }
 
@@ -96,10 +98,10 @@ class ExpertRouter {
   Tensor weight_, threshold_weight_, threshold_bias_, expert_threshold_;
 };
 
-// Over all layers: experts a token (mean), the busiest expert's tokens by the fair share of its level, and the mean
-// entropy.
+// Over all layers: experts and steps a token (means; 0 where there are none), the busiest expert's tokens by the fair
+// share of its level, and the mean entropy.
 struct RoutingSummary {
-  double active_experts = 0, load_max = 0, entropy = 0;
+  double active_experts = 0, load_max = 0, entropy = 0, steps = 0;
 };
 RoutingSummary summarize(const RoutedLayers& layers);
 // Adds what another batch did.

@@ -31,6 +31,7 @@ void check(const Config& c) {
   require<ConfigError>(c.task != Task::causal_lm, "task: causal_lm: mora meta-train learns classification, regression");
   require<ConfigError>(c.train.steps.has_value(), "train.steps: missing; a meta-run has no epochs");
   require<ConfigError>(!c.adapter.experts, "adapter.experts: not supported by mora meta-train");
+  require<ConfigError>(!c.adapter.act, "adapter.act: not supported by mora meta-train");
   require<ConfigError>(!c.adapter.adapt, "adapter.adapt: not supported by mora meta-train");
   require<ConfigError>(c.train.precision != Precision::f16, "train.precision: f16: not supported by mora meta-train");
   require<ConfigError>(!c.optimizer.sam, "optimizer.sam: not supported by mora meta-train");

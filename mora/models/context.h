@@ -14,6 +14,7 @@ struct RoutedTokens {
   int64_t tokens = 0;
   std::vector<std::vector<int64_t>> slots;  // tokens that chose each expert, level by level of their tree
   double entropy = 0;                       // of the router's probabilities, in nats, summed over the tokens
+  double steps = 0;                         // of adaptive computation, summed over the tokens; 0: it has none
   std::vector<double> unrouted;  // dynmoe: Σ x/‖x‖ over the tokens that no expert's threshold let in; empty: none
 };
 using RoutedLayers = std::map<uint64_t, RoutedTokens>;  // by the layer's number

@@ -9,21 +9,25 @@ namespace {
 
 constexpr std::string_view slots_name = ".slots", unrouted_name = ".unrouted";
 
-const ExpertsLayer* experts_in(const MoRALinear& linear) { return dynamic_cast<const ExpertsLayer*>(&linear.layer()); }
+// The layer of a linear that has experts, or nullptr.
+RoutedLayer* experts_in(MoRALinear& linear) {
+  auto* layer = dynamic_cast<RoutedLayer*>(&linear.layer());
+  return layer && layer->routed().experts ? layer : nullptr;
+}
 
 }  // namespace
 
 std::map<std::string, int64_t> experts_of(const MoRAModel& model) {
   std::map<std::string, int64_t> counts;
   for (const auto& [path, linear] : model.adapted())
-    if (const ExpertsLayer* layer = experts_in(*linear)) counts[path] = layer->routing().experts();
+    if (RoutedLayer* layer = experts_in(*linear)) counts[path] = layer->experts();
   return counts;
 }
 
 bool ExpertAllocator::applies_to(const MoRAModel& model) {
   for (const auto& [path, linear] : model.adapted()) {
-    const ExpertsLayer* layer = experts_in(*linear);
-    if (layer && layer->routing().rule == RoutingSpec::Rule::dynmoe) return true;
+    RoutedLayer* layer = experts_in(*linear);
+    if (layer && layer->routed().experts->rule == RoutingSpec::Rule::dynmoe) return true;
   }
   return false;
 }
@@ -33,7 +37,7 @@ std::optional<RankEvent> ExpertAllocator::after_update(int64_t update, const Rou
   if (update % options_.interval != 0) return {};
   const std::map<std::string, int64_t> before = experts_of(model_);
   for (const auto& [path, linear] : model_.adapted()) {
-    auto* layer = dynamic_cast<ExpertsLayer*>(&linear->layer());
+    RoutedLayer* layer = experts_in(*linear);
     const auto seen = layer ? seen_.find(layer->index()) : seen_.end();
     if (seen != seen_.end()) apply(path, *layer, change_of(seen->second), update);
   }
@@ -43,8 +47,8 @@ std::optional<RankEvent> ExpertAllocator::after_update(int64_t update, const Rou
   return RankEvent{"experts", std::move(after)};
 }
 
-ExpertsLayer::Change ExpertAllocator::change_of(const RoutedTokens& seen) const {
-  ExpertsLayer::Change change;
+RoutedLayer::Change ExpertAllocator::change_of(const RoutedTokens& seen) const {
+  RoutedLayer::Change change;
   const std::vector<int64_t>& slots = seen.slots.front();
   for (size_t e = 0; e < slots.size(); ++e)
     if (slots[e] > 0) change.kept.push_back(int64_t(e));
@@ -55,9 +59,9 @@ ExpertsLayer::Change ExpertAllocator::change_of(const RoutedTokens& seen) const 
   return change;
 }
 
-void ExpertAllocator::apply(const std::string& path, ExpertsLayer& layer, const ExpertsLayer::Change& change,
+void ExpertAllocator::apply(const std::string& path, RoutedLayer& layer, const RoutedLayer::Change& change,
                             int64_t update) {
-  if (change.direction.empty() && std::ssize(change.kept) == layer.routing().experts()) return;
+  if (change.direction.empty() && std::ssize(change.kept) == layer.experts()) return;
   layer.apply(change,
               RandomStream(
                   {.seed = options_.seed, .step = uint64_t(update), .layer = layer.index(), .purpose = Purpose::init}));
@@ -98,10 +102,10 @@ void ExpertAllocator::load_state(std::span<const NamedTensor> saved) {
       seen.unrouted.assign(t.tensor.values<double>().begin(), t.tensor.values<double>().end());
   }
   for (const auto& [path, linear] : model_.adapted()) {
-    const ExpertsLayer* layer = experts_in(*linear);
+    RoutedLayer* layer = experts_in(*linear);
     if (!layer || !seen_.contains(layer->index())) continue;
     const RoutedTokens& seen = seen_.at(layer->index());
-    const int64_t experts = layer->routing().experts();
+    const int64_t experts = layer->experts();
     require<IoError>(seen.slots.size() == 1 && std::ssize(seen.slots[0]) == experts &&
                          (seen.unrouted.empty() || std::ssize(seen.unrouted) == linear->in()),
                      "rank state: what is known of '{}' does not fit its {} experts", path, experts);

@@ -2,7 +2,7 @@
 // section 3.2).
 #pragma once
 
-#include "mora/experts/experts_layer.h"
+#include "mora/experts/routed_layer.h"
 #include "mora/rank/rank_events.h"
 
 namespace mora {
@@ -32,8 +32,8 @@ class ExpertAllocator {
   void load_state(std::span<const NamedTensor> saved);
 
  private:
-  ExpertsLayer::Change change_of(const RoutedTokens& seen) const;
-  void apply(const std::string& path, ExpertsLayer& layer, const ExpertsLayer::Change& change, int64_t update);
+  RoutedLayer::Change change_of(const RoutedTokens& seen) const;
+  void apply(const std::string& path, RoutedLayer& layer, const RoutedLayer::Change& change, int64_t update);
 
   MoRAModel& model_;
   MoRAOptimizer& optimizer_;

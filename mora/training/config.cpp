@@ -97,6 +97,13 @@ class CrossChecks {
     require<ConfigError>(!factorized || adapter.kind == "lora" || adapter.kind == "rslora",
                          "{}: '{}' is for lora and rslora, not {}", at("adapter.init"), adapter.init, adapter.kind);
     if (adapter.experts) check_experts(*adapter.experts);
+    if (adapter.act) {
+      require<ConfigError>(adapter.kind == "mora",
+                           "{}: is for mora, not {}, which has no map of its compressed space into itself",
+                           at("adapter.act"), adapter.kind);
+      require<ConfigError>(!adapter.adapt && !adapter.restart,
+                           "{}: does not go with adapt or restart: the ranks are fixed", at("adapter.act"));
+    }
     if (const auto& restart = adapter.restart) {
       require<ConfigError>(adapter.kind == "mora", "{}: is for mora, not {}", at("adapter.restart"), adapter.kind);
       require<ConfigError>(!adapter.adapt, "{}: a run has adapt or restart, not both", at("adapter.restart"));

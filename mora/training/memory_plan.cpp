@@ -9,7 +9,7 @@
 #include "autograd/grad.h"
 #include "engine/allocator.h"
 #include "mora/adapters/mora.h"
-#include "mora/experts/experts_layer.h"
+#include "mora/experts/routed_layer.h"
 #include "mora/training/process_memory.h"
 #include "mora/training/update_plan.h"
 
@@ -69,8 +69,8 @@ int64_t activation_numbers(MoRAModel& model, bool dropout, bool recompute) {
   int64_t numbers = c.num_hidden_layers * (2 * d + 2 * q + 2 * kv + (gated ? 2 : 1) * f);
   for (const auto& [path, linear] : model.adapted()) {
     const auto* mora = dynamic_cast<const MoRA*>(&linear->layer());
-    if (const auto* experts = dynamic_cast<const ExpertsLayer*>(&linear->layer())) {
-      numbers += experts->kept_numbers(dropout);
+    if (const auto* routed = dynamic_cast<const RoutedLayer*>(&linear->layer())) {
+      numbers += routed->kept_numbers(dropout);
       continue;
     }
     const int64_t compressed = mora ? mora->op().chunks() * mora->op().rank : linear->layer().rank();

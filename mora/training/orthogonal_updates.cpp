@@ -13,7 +13,7 @@
 #include "kernels/copy.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
-#include "mora/experts/experts_layer.h"
+#include "mora/experts/routed_layer.h"
 
 namespace mora {
 namespace {
@@ -51,8 +51,9 @@ OrthogonalUpdates::OrthogonalUpdates(MoRAModel& model, double weight, uint64_t s
   for (const auto& [path, linear] : model.adapted()) {
     const AdapterSpec& spec = linear->layer().spec();
     const auto* lora = dynamic_cast<const LoRA*>(&linear->layer());
-    require<ConfigError>(!dynamic_cast<const ExpertsLayer*>(&linear->layer()),
-                         "continual.kind: olora: module '{}' has experts, which it cannot keep apart", path);
+    require<ConfigError>(!dynamic_cast<const RoutedLayer*>(&linear->layer()),
+                         "continual.kind: olora: module '{}' has experts or adaptive steps, which it cannot keep apart",
+                         path);
     const bool plain = spec.kind == AdapterSpec::Kind::lora && !lora->has_origin() && past_components(*lora) >= 0;
     require<ConfigError>(spec.kind == AdapterSpec::Kind::mora || plain,
                          "continual.kind: olora: module '{}' has a {} adapter; it needs mora, lora or rslora with init "

@@ -23,9 +23,9 @@ void check_layers(const MoRAModel& model, bool restart) {
   for (const auto& [path, linear] : model.adapted()) {
     const MoRALayer& layer = linear->layer();
     const auto* lora = dynamic_cast<const LoRA*>(&layer);
-    require<ConfigError>(!dynamic_cast<const ExpertsLayer*>(&layer),
-                         "adapter.{}: module '{}' has experts, whose ranks are fixed", restart ? "restart" : "adapt",
-                         path);
+    require<ConfigError>(!dynamic_cast<const RoutedLayer*>(&layer),
+                         "adapter.{}: module '{}' has experts or adaptive steps: its rank is fixed",
+                         restart ? "restart" : "adapt", path);
     require<ConfigError>(!restart || !lora, "adapter.restart: module '{}' has a {} adapter, which does not fold", path,
                          name_of(layer.spec().kind));
     require<ConfigError>(restart || !lora || !lora->has_origin(),

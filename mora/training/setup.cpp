@@ -9,15 +9,6 @@
 namespace mora {
 namespace {
 
-// What the configuration may say and this trainer cannot do yet: one line each, before anything is loaded.
-void refuse_unsupported(const Config& c) {
-  auto refuse = [](bool present, std::string_view key) {
-    require<ConfigError>(!present, "{}: not supported by this version of mora train", key);
-  };
-  require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
-  refuse(c.adapter.act.has_value(), "adapter.act");
-}
-
 // Of frozen weights and activations.
 DType storage_dtype(Precision precision) {
   return precision == Precision::bf16 ? DType::bf16 : precision == Precision::f16 ? DType::f16 : DType::f32;
@@ -35,18 +26,26 @@ AdapterSpec spec_of(const AdapterConfig& a) {
   return spec;
 }
 
-std::optional<RoutingSpec> routing_of(const std::optional<ExpertsConfig>& experts) {
-  if (!experts) return {};
-  return RoutingSpec{.rule = parse_routing(experts->routing),
-                     .levels = experts->count ? std::vector{*experts->count} : experts->hierarchy,
-                     .top_k = experts->top_k,
-                     .top_p = experts->top_p,
-                     .threshold = experts->threshold,
-                     .capacity = experts->capacity,
-                     .noise = experts->noise,
-                     .balance = experts->balance,
-                     .z_loss = experts->z_loss,
-                     .entropy = experts->entropy};
+RoutedSpec routed_of(const AdapterConfig& a) {
+  RoutedSpec routed;
+  if (const auto& experts = a.experts) {
+    routed.experts = RoutingSpec{.rule = parse_routing(experts->routing),
+                                 .levels = experts->count ? std::vector{*experts->count} : experts->hierarchy,
+                                 .top_k = experts->top_k,
+                                 .top_p = experts->top_p,
+                                 .threshold = experts->threshold,
+                                 .capacity = experts->capacity,
+                                 .noise = experts->noise,
+                                 .balance = experts->balance,
+                                 .z_loss = experts->z_loss,
+                                 .entropy = experts->entropy};
+  }
+  if (a.act)
+    routed.act = HaltingSpec{.max_steps = a.act->max_steps,
+                             .epsilon = a.act->epsilon,
+                             .ponder = a.act->ponder,
+                             .loss = parse_ponder_loss(a.act->loss)};
+  return routed;
 }
 
 // A fresh adapter. The classifier, which modules_to_save may name as PEFT's do, is always trained.
@@ -56,8 +55,7 @@ void add_adapters(const Config& c, MoRAModel& model) {
   std::erase(whole, "classifier");
   model.train_whole(whole);
   if (a.kind != "none")
-    model.add_adapters(spec_of(a), a.targets, uint64_t(c.train.seed), {a.rank_pattern, a.alpha_pattern},
-                       routing_of(a.experts));
+    model.add_adapters(spec_of(a), a.targets, uint64_t(c.train.seed), {a.rank_pattern, a.alpha_pattern}, routed_of(a));
 }
 
 // `balanced`: rows / (classes · rows of the class), as scikit-learn.
@@ -134,7 +132,7 @@ TrainingData read_training_data(const Config& c, const std::vector<std::string>&
 }
 
 TrainingSetup set_up(const Config& c) {
-  refuse_unsupported(c);
+  require<ConfigError>(!c.meta, "meta: this is for mora meta-train");
   TrainingSetup setup;
   setup.model = std::make_unique<MoRAModel>(load_model(c.model, storage_dtype(c.train.precision)));
   MoRAModel& model = *setup.model;

@@ -16,6 +16,7 @@
 #include "mora/training/process_memory.h"
 #include "mora/training/progress.h"
 #include "mora/training/rank_plan.h"
+#include "mora/training/routing_metrics.h"
 #include "mora/training/run_directory.h"
 #include "mora/training/setup.h"
 #include "mora/training/update_plan.h"
@@ -192,15 +193,11 @@ class Trainer {
                  {"seconds", at_.seconds}};
     if (scaled()) line["loss_scale"] = scale;
     if (ranks_->moves_ranks()) line["mean_rank"] = ranks_->start().mean_rank();
-    if (!routed.empty()) {
-      const RoutingSummary summary = summarize(routed);
-      line["active_experts"] = summary.active_experts;
-      line["expert_load_max"] = summary.load_max;
-      line["router_entropy"] = summary.entropy;
-    }
+    line.update(routing_metrics(routed));
     directory_.log(line, "train");
     watch(loss);
-    if (const auto event = ranks_->after_update(at_.step, gradients, routed)) {
+    routed_ = std::move(routed);
+    if (const auto event = ranks_->after_update(at_.step, gradients, routed_)) {
       at_.last_rank_event = at_.applied;
       log(*event);
     }
@@ -304,6 +301,10 @@ class Trainer {
   void validate() {
     valid_ = evaluate(*setup_.model, data().valid, config_.task);
     directory_.log({{"step", at_.step}, {"valid", to_json(*valid_)}}, "valid");
+    if (!routed_.empty())
+      directory_.log(
+          {{"step", at_.step}, {"event", {{"kind", "routing"}, {"layers", routing_by_layer(*setup_.model, routed_)}}}},
+          "routing");
     std::string line = fmt::format("step {}: validation loss {:.4f}", at_.step, valid_->loss);
     for (const auto& [name, value] : valid_->metrics.values) line += fmt::format("  {} {:.4f}", name, value);
     progress_.note(line);
@@ -413,6 +414,7 @@ class Trainer {
   Progress progress_;
 
   std::optional<Evaluation> valid_;
+  RoutedLayers routed_;  // what routed layers did in the last update
   bool ended_ = false, stopped_early_ = false;
   int stopped_by_ = 0;
   int64_t first_step_ = 0;

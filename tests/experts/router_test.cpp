@@ -422,13 +422,15 @@ TEST(ExpertRouter, WrongSpecsAndShapesAreErrors) {
 }
 
 TEST(ExpertRouter, TheSummaryIsOverTokensAndTheBusiestLevel) {
-  RoutedLayers layers{{1, {.tokens = 10, .slots = {{10, 10}}, .entropy = 5, .unrouted = {}}}};
-  accumulate(layers, {{1, {.tokens = 10, .slots = {{5, 0}}, .entropy = 5, .unrouted = {}}},
-                      {2, {.tokens = 20, .slots = {{10, 10}, {0, 20, 0, 0}}, .entropy = 10, .unrouted = {}}}});
+  RoutedLayers layers{{1, {.tokens = 10, .slots = {{10, 10}}, .entropy = 5, .steps = 0, .unrouted = {}}}};
+  accumulate(layers,
+             {{1, {.tokens = 10, .slots = {{5, 0}}, .entropy = 5, .steps = 0, .unrouted = {}}},
+              {2, {.tokens = 20, .slots = {{10, 10}, {0, 20, 0, 0}}, .entropy = 10, .steps = 0, .unrouted = {}}}});
   const RoutingSummary summary = summarize(layers);
   EXPECT_DOUBLE_EQ(summary.active_experts, 65.0 / 40);
   EXPECT_DOUBLE_EQ(summary.load_max, 4);
   EXPECT_DOUBLE_EQ(summary.entropy, 0.5);
+  EXPECT_EQ(summary.steps, 0);
 }
 
 // --- trees -----------------------------------------------------------------------------------------------------------

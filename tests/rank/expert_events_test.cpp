@@ -17,7 +17,7 @@ struct ExpertEvents : ::testing::TestWithParam<AdapterSpec::Kind> {
   void SetUp() override {
     const RoutingSpec routing{.rule = RoutingSpec::Rule::dynmoe, .levels = {3}};
     AdapterSpec spec{.kind = GetParam(), .rank = 2, .op = kernels::OperatorKind::sharing};
-    model.add_adapters(spec, std::vector<std::string>{"0.attention.self.query"}, 1, {}, routing);
+    model.add_adapters(spec, std::vector<std::string>{"0.attention.self.query"}, 1, {}, {.experts = routing});
     std::vector<Parameter> parameters;
     model.visit_parameters([&](const std::string& name, Tensor& value) { parameters.push_back({name, value}); });
     optimizer.emplace(parameters, MoRAOptimizerOptions{});
@@ -30,11 +30,11 @@ struct ExpertEvents : ::testing::TestWithParam<AdapterSpec::Kind> {
     }
     optimizer->step(gradients, 1e-3, [](Tensors&) { return true; });
   }
-  ExpertsLayer& layer() { return dynamic_cast<ExpertsLayer&>(model.adapted().begin()->second->layer()); }
+  RoutedLayer& layer() { return dynamic_cast<RoutedLayer&>(model.adapted().begin()->second->layer()); }
   int64_t in() { return model.adapted().begin()->second->in(); }
   RoutedLayers routed(std::vector<int64_t> slots, std::vector<double> unrouted = {}) {
-    return {
-        {layer().index(), {.tokens = 9, .slots = {std::move(slots)}, .entropy = 0, .unrouted = std::move(unrouted)}}};
+    return {{layer().index(),
+             {.tokens = 9, .slots = {std::move(slots)}, .entropy = 0, .steps = 0, .unrouted = std::move(unrouted)}}};
   }
   std::map<std::string, std::vector<float>> moments() {
     std::map<std::string, std::vector<float>> found;
@@ -55,7 +55,7 @@ TEST_P(ExpertEvents, UnusedOnesGoWithTheirMoments) {
   ASSERT_TRUE(event);
   EXPECT_EQ(event->kind, "experts");
   EXPECT_EQ(event->ranks.begin()->second, 2);
-  EXPECT_EQ(layer().routing().experts(), 2);
+  EXPECT_EQ(layer().experts(), 2);
   const std::string path = model.adapted().begin()->first;
   const auto now = moments();
   layer().visit_parameters([&](const std::string& name, Tensor& value) {
@@ -82,7 +82,7 @@ TEST_P(ExpertEvents, OneComesWhereTokensFoundNone) {
   std::vector<double> unrouted(size_t(in()), 0);
   unrouted[0] = 3, unrouted[1] = -4;
   ASSERT_TRUE(allocator.after_update(1, routed({1, 1, 1}, unrouted)));
-  EXPECT_EQ(layer().routing().experts(), 4);
+  EXPECT_EQ(layer().experts(), 4);
   layer().visit_parameters([&](const std::string& name, Tensor& value) {
     const float* added = value.data<float>() + value.numel() / 4 * 3;
     if (name == "router.weight") {
@@ -103,7 +103,7 @@ TEST_P(ExpertEvents, ItsStateIsWhatItHasSeen) {
   allocator.after_update(1, routed({1, 0, 0}, std::vector<double>(size_t(in()), 0.5)));
   resumed.load_state(allocator.state());
   ASSERT_TRUE(resumed.after_update(2, routed({0, 1, 1})));
-  EXPECT_EQ(layer().routing().experts(), 4);  // none unused over both updates, and one more
+  EXPECT_EQ(layer().experts(), 4);  // none unused over both updates, and one more
   EXPECT_THROW(resumed.load_state(allocator.state()), IoError) << "what was seen is of three experts";
 }
 

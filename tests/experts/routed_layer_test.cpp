@@ -1,5 +1,5 @@
 // The stacked layer against its experts one by one, on disk, and where it must refuse.
-#include "mora/experts/experts_layer.h"
+#include "mora/experts/routed_layer.h"
 
 #include <gtest/gtest.h>
 
@@ -43,22 +43,22 @@ AdapterSpec spec_of(Kind kind, kernels::OperatorKind op = kernels::OperatorKind:
 RoutingSpec routing_of(Rule rule, int64_t count) { return {.rule = rule, .levels = {count}, .top_k = 2, .top_p = 0.6}; }
 
 // Random in f64.
-ExpertsLayer layer_of(const AdapterSpec& spec, const RoutingSpec& routing) {
+RoutedLayer layer_of(const AdapterSpec& spec, const RoutedSpec& routed) {
   uint64_t number = 20;
-  return ExpertsLayer(spec, routing, in, out, 1,
-                      [&](const std::string&, const Shape& shape) { return leaf(normal(shape, ++number)); });
+  return RoutedLayer(spec, routed, in, out, 1,
+                     [&](const std::string&, const Shape& shape) { return leaf(normal(shape, ++number)); });
 }
 
-std::map<std::string, Tensor> parameters_of(ExpertsLayer& layer) {
+std::map<std::string, Tensor> parameters_of(RoutedLayer& layer) {
   std::map<std::string, Tensor> parameters;
   layer.visit_parameters([&](const std::string& name, Tensor& value) { parameters[name] = value; });
   return parameters;
 }
 
 // Σ_e g_e·f_e(x), each f_e a layer of its own over a slice of the stacked parameters.
-Tensor one_by_one(ExpertsLayer& layer, const Tensor& x) {
+Tensor one_by_one(RoutedLayer& layer, const Tensor& x) {
   const auto parameters = parameters_of(layer);
-  const RoutingSpec& routing = layer.routing();
+  const RoutingSpec routing = *layer.routed().experts;
   const AdapterSpec& spec = layer.spec();
   Context context;
   ExpertRouter router(routing, in, [&](const std::string& name, const Shape&) { return parameters.at(name); });
@@ -97,7 +97,7 @@ struct Mixture : ::testing::TestWithParam<std::tuple<AdapterSpec, Rule, int64_t>
 };
 
 TEST_P(Mixture, IsTheGatedSumOfItsExperts) {
-  ExpertsLayer layer = layer_of(spec(), routing());
+  RoutedLayer layer = layer_of(spec(), {.experts = routing()});
   for (int64_t tokens : {1, 9}) {
     const Tensor x = leaf(normal({tokens, in}, 3)), weights = normal({tokens, out}, 4);
     Context context;
@@ -122,16 +122,16 @@ INSTANTIATE_TEST_SUITE_P(Mixtures, Mixture,
                                             ::testing::Values(2, 5, 200)),
                          name_of_case);
 
-TEST(ExpertsLayer, DifferentiatesToSecondOrder) {
+TEST(RoutedLayer, DifferentiatesToSecondOrder) {
   for (const Kind kind : {Kind::lora, Kind::mora}) {
-    ExpertsLayer layer = layer_of(spec_of(kind), routing_of(Rule::threshold, 3));
+    RoutedLayer layer = layer_of(spec_of(kind), {.experts = routing_of(Rule::threshold, 3)});
     const Tensor x = normal({4, in}, 3);
     Tensors inputs;
     layer.visit_parameters([&](const std::string&, Tensor& value) { inputs.push_back(value); });
     auto f = [&](std::span<const Tensor> values) -> Tensors {
       size_t i = 0;
-      ExpertsLayer at(layer.spec(), layer.routing(), in, out, 1,
-                      [&](const std::string&, const Shape&) { return values[i++]; });
+      RoutedLayer at(layer.spec(), layer.routed(), in, out, 1,
+                     [&](const std::string&, const Shape&) { return values[i++]; });
       Context context;
       context.training = true;
       Tensor total = sum(at.update(x, context));
@@ -142,9 +142,9 @@ TEST(ExpertsLayer, DifferentiatesToSecondOrder) {
   }
 }
 
-TEST(ExpertsLayer, StartsAtNothingAndNotesWhatItDid) {
+TEST(RoutedLayer, StartsAtNothingAndNotesWhatItDid) {
   for (const Kind kind : {Kind::lora, Kind::mora}) {
-    const auto layer = ExpertsLayer::fresh(spec_of(kind), routing_of(Rule::top_k, 4), in, out, 1, 6);
+    const auto layer = RoutedLayer::fresh(spec_of(kind), {.experts = routing_of(Rule::top_k, 4)}, in, out, 1, 6);
     const Tensor x = cast(normal({5, in}, 3), DType::f32);
     RoutedLayers routed;
     Context training, evaluation;
@@ -160,13 +160,101 @@ TEST(ExpertsLayer, StartsAtNothingAndNotesWhatItDid) {
   }
 }
 
+// --- adaptive steps --------------------------------------------------------------------------------------------------
+
+const HaltingSpec four_steps{.max_steps = 4, .epsilon = 0.1, .ponder = 0.25};
+
+// Experts, a tree of them, and steps together: token by token, each step a mixture of its own.
+TEST(RoutedLayer, StepsIterateTheMixture) {
+  for (const RoutedSpec& routed :
+       {RoutedSpec{.act = four_steps}, RoutedSpec{.experts = routing_of(Rule::top_k, 4), .act = four_steps},
+        RoutedSpec{.experts = RoutingSpec{.levels = {2, 3}, .top_k = 1}, .act = four_steps}}) {
+    const AdapterSpec spec = spec_of(Kind::mora, kernels::OperatorKind::rotation);
+    RoutedLayer layer = layer_of(spec, routed);
+    auto parameters = parameters_of(layer);
+    const int64_t side = MoRA::side_for(spec, in, out);
+    const kernels::MoraOperator op{spec.op, in, out, side};
+    const Tensor x = normal({9, in}, 3);
+    Context context;
+    const Tensor y = layer.update(x, context);
+    for (int64_t n = 0; n < 9; ++n) {
+      const Tensor own = contiguous(slice(x, 0, n, 1)), start = mora_compress(own, op);
+      Tensor gates = Tensor::from(std::vector<double>{1}, {1, 1});
+      if (routed.experts) {
+        ExpertRouter router(*routed.experts, in,
+                            [&](const std::string& name, const Shape&) { return parameters[name]; });
+        gates = router.route(own, context, 1).gates;
+      }
+      const Tensor stacked = reshape(parameters.at("M"), {layer.experts(), side, side});
+      const Tensor m = sum(stacked * reshape(gates, {layer.experts(), 1, 1}), {0});
+      const Halting halting(four_steps, op.chunks() * side,
+                            [&](const std::string& name, const Shape&) { return parameters.at(name); });
+      const auto step = [&](const Tensor& s, const Tensor&) {
+        return reshape(matmul(reshape(s, {op.chunks(), side}), m, false, true), s.shape());
+      };
+      const Tensor z = halting.run(reshape(start, {1, op.chunks() * side}), step, context, 1);
+      EXPECT_LT(worst(slice(y, 0, n, 1), mora_decompress(reshape(z, start.shape()), op)), 1e-12) << n;
+    }
+  }
+}
+
+TEST(RoutedLayer, StepsAndExpertsDifferentiateToSecondOrder) {
+  RoutedLayer layer = layer_of(spec_of(Kind::mora), {.experts = routing_of(Rule::top_p, 3), .act = four_steps});
+  const Tensor x = normal({4, in}, 3);
+  Tensors inputs;
+  layer.visit_parameters([&](const std::string&, Tensor& value) { inputs.push_back(value * 0.3); });
+  auto f = [&](std::span<const Tensor> values) -> Tensors {
+    size_t i = 0;
+    RoutedLayer at(layer.spec(), layer.routed(), in, out, 1,
+                   [&](const std::string&, const Shape&) { return values[i++]; });
+    Context context;
+    context.training = true;
+    Tensor total = sum(at.update(x, context));
+    for (const Tensor& loss : context.losses) total = total + loss;
+    return {total};
+  };
+  EXPECT_EQ(check_grads(f, inputs), "");
+}
+
+// --- merging ---------------------------------------------------------------------------------------------------------
+
+TEST(RoutedLayer, MergesWhereItsRouterIsConstant) {
+  const HaltingSpec one_step{.max_steps = 1};
+  for (const Kind kind : {Kind::lora, Kind::mora}) {
+    for (const RoutedSpec& routed :
+         {RoutedSpec{.experts = routing_of(Rule::top_k, 3)},
+          RoutedSpec{.experts = RoutingSpec{.rule = Rule::top_p, .levels = {2, 2}}},
+          RoutedSpec{.experts = RoutingSpec{.levels = {1}, .top_k = 1}}, RoutedSpec{.act = one_step}}) {
+      if (kind == Kind::lora && routed.act) continue;
+      RoutedLayer layer = layer_of(spec_of(kind), routed);
+      const bool single = layer.experts() == 1;
+      if (!single) {
+        EXPECT_THROW(layer.merged(), ConfigError);
+      }
+      layer.visit_parameters([&](const std::string& name, Tensor& value) {
+        if (name == "router.weight" && !single) value = leaf(Tensor::zeros(value.shape(), DType::f64));
+      });
+      Context context;
+      const Tensor x = normal({5, in}, 3);
+      const Tensor merged = matmul(x, layer.merged(), false, true);
+      EXPECT_LT(worst(layer.update(x, context), merged), 1e-12);
+      if (kind == Kind::lora) {
+        const LowRank product = layer.as_low_rank();
+        EXPECT_LT(worst(matmul(product.b, product.a) * product.scaling, layer.merged()), 1e-12);
+      }
+    }
+  }
+  RoutedLayer steps = layer_of(spec_of(Kind::mora), {.act = four_steps});
+  EXPECT_THROW(steps.merged(), ConfigError);
+}
+
 // --- on a model ------------------------------------------------------------------------------------------------------
 
 const std::filesystem::path bert = std::filesystem::path(MORA_SOURCE_DIR) / "tests/goldens/models/bert";
 
-MoRAModel mixture_model(Kind kind, const RoutingSpec& routing) {
+MoRAModel mixture_model(Kind kind, const RoutedSpec& routed) {
   MoRAModel model(load_model(bert));
-  model.add_adapters(spec_of(kind), "all-linear", 1, {}, routing);
+  model.add_adapters(spec_of(kind), "all-linear", 1, {}, routed);
   uint64_t number = 0;
   model.visit_parameters([&](const std::string&, Tensor& value) {
     value = leaf(cast(normal(value.shape(), ++number) * 0.1, DType::f32));
@@ -183,7 +271,7 @@ Tensor hidden_of(const MoRAModel& model) {
   return contiguous(model.base().hidden_states(to_sequences(batch), context));
 }
 
-TEST(ExpertsLayer, ComesBackFromItsDirectoryToTheBit) {
+TEST(RoutedLayer, ComesBackFromItsDirectoryToTheBit) {
   const test::TemporaryDirectory directory;
   std::vector<RoutingSpec> routings{{.levels = {2, 3}, .top_k = 1, .noise = 0.5, .entropy = 0.25}};
   for (const Rule rule : {Rule::top_k, Rule::top_p, Rule::threshold, Rule::dynmoe, Rule::switch_top1})
@@ -191,21 +279,39 @@ TEST(ExpertsLayer, ComesBackFromItsDirectoryToTheBit) {
   routings[3].threshold = 0.2;
   for (const Kind kind : {Kind::lora, Kind::mora}) {
     for (const RoutingSpec& routing : routings) {
-      MoRAModel model = mixture_model(kind, routing);
+      MoRAModel model = mixture_model(kind, {.experts = routing});
       replace_adapter(directory / "adapter", model, {});
       MoRAModel loaded(load_model(bert));
       load_adapter(directory / "adapter", loaded);
       for (const auto& [path, linear] : loaded.adapted())
-        EXPECT_EQ(dynamic_cast<const ExpertsLayer&>(linear->layer()).routing(), routing) << path;
+        EXPECT_EQ(dynamic_cast<const RoutedLayer&>(linear->layer()).routed().experts, routing) << path;
       const Tensor a = hidden_of(model), b = hidden_of(loaded);
       EXPECT_TRUE(std::ranges::equal(a.values<float>(), b.values<float>())) << name_of(kind) << name_of(routing.rule);
     }
   }
 }
 
-TEST(ExpertsLayer, IsNotWrittenAsAStaticUpdate) {
+TEST(RoutedLayer, StepsComeBackFromTheirDirectory) {
   const test::TemporaryDirectory directory;
-  MoRAModel model = mixture_model(Kind::lora, routing_of(Rule::top_k, 4));
+  const RoutedSpec routed{
+      .experts = routing_of(Rule::top_k, 2),
+      .act = HaltingSpec{.max_steps = 3, .epsilon = 0.2, .ponder = 0.5, .loss = HaltingSpec::Loss::pondernet}};
+  MoRAModel model = mixture_model(Kind::mora, routed);
+  replace_adapter(directory / "adapter", model, {});
+  MoRAModel loaded(load_model(bert));
+  load_adapter(directory / "adapter", loaded);
+  for (const auto& [path, linear] : loaded.adapted()) {
+    const RoutedSpec back = dynamic_cast<const RoutedLayer&>(linear->layer()).routed();
+    EXPECT_EQ(back.experts, routed.experts) << path;
+    EXPECT_EQ(back.act, routed.act) << path;
+  }
+  const Tensor a = hidden_of(model), b = hidden_of(loaded);
+  EXPECT_TRUE(std::ranges::equal(a.values<float>(), b.values<float>()));
+}
+
+TEST(RoutedLayer, IsNotWrittenAsAStaticUpdate) {
+  const test::TemporaryDirectory directory;
+  MoRAModel model = mixture_model(Kind::lora, {.experts = routing_of(Rule::top_k, 4)});
   std::filesystem::create_directory(directory / "peft");
   try {
     save_peft(directory / "peft", model, {});
