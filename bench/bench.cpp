@@ -14,6 +14,7 @@ std::span<const Subject> subjects() {
   static constexpr Subject list[] = {
       {.name = "gemm", .summary = "frozen linears of MiniLM and SmolLM2, by oneDNN", .run = gemm},
       {.name = "adapters", .summary = "narrow products; LoRA and MoRA around a linear", .run = adapters},
+      {.name = "experts", .summary = "mixtures of LoRA, two a token, and adaptive steps", .run = experts},
       {.name = "attention", .summary = "attention, forward and backward", .run = attention},
       {.name = "elementwise", .summary = "activations, norms, softmax, cross-entropy", .run = elementwise},
       {.name = "overhead", .summary = "what an op costs besides its arithmetic", .run = overhead},

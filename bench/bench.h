@@ -47,6 +47,7 @@ void check_near(std::string_view what, double got, double expected, double toler
 // The subjects, one a file.
 void gemm(const Inputs& inputs, Report report);
 void adapters(const Inputs& inputs, Report report);
+void experts(const Inputs& inputs, Report report);
 void attention(const Inputs& inputs, Report report);
 void elementwise(const Inputs& inputs, Report report);
 void overhead(const Inputs& inputs, Report report);
