@@ -147,8 +147,8 @@ TEST_F(Cli, EachWrongUseIsOneLineThatNamesTheFix) {
       {{"doctor", "--device", "cuda"}, 1, "--device cuda: this build has no CUDA; use --device cpu"},
       {{"bench", "gem"},
        1,
-       "bench: no subject 'gem'; did you mean 'gemm'? (subjects: gemm, adapters, attention, elementwise, overhead, "
-       "decode, tokenizer)"},
+       "bench: no subject 'gem'; did you mean 'gemm'? (subjects: gemm, adapters, experts, attention, elementwise, "
+       "overhead, decode, tokenizer)"},
       {{"bench", "tokenizer", "--model", "x"}, 1, "bench: tokenizer needs --text"},
       {{"inspect", "/nonexistent"}, 1, "/nonexistent: no such file or directory"},
       {{"inspect", "/"},
