@@ -115,6 +115,18 @@ std::unique_ptr<MoRALayer> lora_from_json(AdapterSpec spec, const JsonFields& fi
   return std::make_unique<LoRA>(spec, a, b, index, origin);
 }
 
+// An operator of a side that it can have; IoError that names the field where it cannot.
+kernels::MoraOperator operator_from_json(const JsonFields& fields, const kernels::FrozenWeight& w) {
+  const kernels::MoraOperator op{parse_operator(fields.string("operator"), fields.place("operator")), w.in(), w.out(),
+                                 fields.integer("side", 1, largest_side)};
+  try {
+    op.check();
+  } catch (const ShapeError& error) {
+    fail<IoError>("{}: {}", fields.place("side"), error.what());
+  }
+  return op;
+}
+
 // What a MoRA layer folded: "history": [{"operator", "side"}, …] with the tensors history.0.M, …
 std::vector<MoRA::Folded> history_from_json(const JsonFields& fields, const ModuleFile& read,
                                             const kernels::FrozenWeight& w) {
@@ -123,11 +135,8 @@ std::vector<MoRA::Folded> history_from_json(const JsonFields& fields, const Modu
   require<IoError>(!list || list->is_array(), "{}: expected an array", fields.place("history"));
   for (size_t i = 0; list && i < list->size(); ++i) {
     const JsonFields entry((*list)[i], fmt::format("{}[{}]", fields.place("history"), i));
-    const int64_t side = entry.integer("side", 1, largest_side);
-    const kernels::MoraOperator op{parse_operator(entry.string("operator"), entry.place("operator")), w.in(), w.out(),
-                                   side};
-    op.check();
-    history.push_back({op, read(fmt::format("history.{}.M", i), {side, side}).detach()});
+    const kernels::MoraOperator op = operator_from_json(entry, w);
+    history.push_back({op, read(fmt::format("history.{}.M", i), {op.rank, op.rank}).detach()});
   }
   return history;
 }
@@ -193,10 +202,10 @@ std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const Modul
   if (fields.find("experts") || fields.find("act")) return routed_from_json(spec, fields, read, *w, index);
   if (spec.kind != AdapterSpec::Kind::mora) return lora_from_json(spec, fields, read, w, index);
   spec.rank = fields.integer("rank", 1, largest_side);
-  spec.op = parse_operator(fields.string("operator"), fields.place("operator"));
-  const int64_t side = fields.integer("side", 1, largest_side);
-  auto layer = std::make_unique<MoRA>(spec, w->in(), w->out(), side, index);
-  const Tensor matrix = read("M", {side, side});
+  const kernels::MoraOperator op = operator_from_json(fields, *w);
+  spec.op = op.kind;
+  auto layer = std::make_unique<MoRA>(spec, w->in(), w->out(), op.rank, index);
+  const Tensor matrix = read("M", {op.rank, op.rank});
   layer->visit_parameters([&](const std::string&, Tensor& m) { m = matrix; });
   layer->set_history(history_from_json(fields, read, *w));
   return layer;

@@ -1,5 +1,5 @@
 // PEFT's adapter directory: adapter_config.json, a NUL, the header of adapter_model.safetensors, a NUL, its data. It is
-// an adapter whose parts fit each other, or an Error.
+// an adapter whose parts fit each other, or an Error of one line that names the file.
 #include "loaders/peft.h"
 
 #include "engine/error.h"
@@ -16,7 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (module.a.dim(0) != module.b.dim(1)) std::abort();
   } catch (const mora::InternalError&) {
     std::abort();
-  } catch (const mora::Error&) {
+  } catch (const mora::Error& error) {
+    const std::string_view text = error.what();
+    if (!text.starts_with(directory.path().string()) || text.find('\n') != text.npos) std::abort();
   }
   return 0;
 }

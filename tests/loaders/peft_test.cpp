@@ -195,6 +195,7 @@ TEST_F(Malformed, ConfigFieldsEndInOneLine) {
       {"r", -1, "r: expected an integer from 1 to 1048576, got -1"},
       {"r", "8", "r: expected an integer, got the string '8'"},
       {"lora_alpha", 0, "lora_alpha: 0 would switch the adapter off"},
+      {"lora_alpha", "NaN", "lora_alpha: expected a number, got the string 'NaN'"},
       {"lora_dropout", 1.5, "lora_dropout: expected a number from 0 to 1, got 1.5"},
       {"target_modules", 3, "target_modules: expected an array of strings, got 3"},
       {"rank_pattern", {{"m", 0}}, "rank_pattern: m: expected an integer from 1 to 1048576, got 0"},
@@ -206,6 +207,13 @@ TEST_F(Malformed, ConfigFieldsEndInOneLine) {
   for (const auto& c : cases) {
     EXPECT_EQ(message_with(c.key, c.item), "adapter_config.json: " + c.message);
   }
+}
+
+TEST_F(Malformed, NoNumberOfJsonIsNaN) {
+  write_safetensors(dir / "adapter_model.safetensors", tensors);
+  dir.write("adapter_config.json", R"({"peft_type": "LORA", "r": 2, "lora_alpha": NaN, "target_modules": ["m"]})");
+  const std::string error = error_of<IoError>([&] { read_peft(dir.path()); });
+  EXPECT_NE(error.find("adapter_config.json: line 1: \"lora_alpha\": syntax error"), std::string::npos) << error;
 }
 
 TEST_F(Malformed, TensorsEndInOneLine) {

@@ -129,17 +129,31 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Decoder,
                                            "llama_yarn", "mistral", "qwen2", "qwen3"),
                          name_of_golden);
 
-TEST(Families, AConfigurationOfFewerBlocksThanTheFileIsRefused) {
+// The message of a golden model whose config.json has `from` replaced by `to`.
+std::string error_with(const char* golden, const std::string& from, const std::string& to) {
   test::TemporaryDirectory copy;
-  std::filesystem::copy(goldens / "gpt2", copy.path());
+  std::filesystem::copy(goldens / golden, copy.path());
   std::string config = test::read_bytes(copy / "config.json");
-  const std::string key = "\"n_layer\": 2";
-  ASSERT_NE(config.find(key), std::string::npos);
-  copy.write("config.json", config.replace(config.find(key), key.size(), "\"n_layer\": 1"));
-  const std::string error = test::error_of<IoError>([&] { load_model(copy.path()); });
-  EXPECT_NE(error.find("config.json: num_hidden_layers: 1, but model.safetensors has the tensor 'transformer.h.1."),
-            std::string::npos)
-      << error;
+  EXPECT_NE(config.find(from), std::string::npos) << from;
+  copy.write("config.json", config.replace(config.find(from), from.size(), to));
+  return test::error_of<IoError>([&] { load_model(copy.path()); }).substr(copy.path().string().size() + 1);
+}
+
+TEST(Families, AConfigurationOfOtherSizesThanTheFileIsRefused) {
+  EXPECT_TRUE(error_with("gpt2", "\"n_layer\": 2", "\"n_layer\": 1")
+                  .starts_with("config.json: num_hidden_layers: 1, but model.safetensors has the tensor "
+                               "'transformer.h.1."));
+  EXPECT_EQ(error_with("bert", "\"vocab_size\": 80", "\"vocab_size\": 81"),
+            "model.safetensors: tensor 'bert.embeddings.word_embeddings.weight' has shape (80, 64), the configuration "
+            "asks for (81, 64)");
+  EXPECT_EQ(error_with("bert", "\"intermediate_size\": 96", "\"intermediate_size\": 97"),
+            "model.safetensors: tensor 'bert.encoder.layer.0.intermediate.dense.bias' has shape (96), the "
+            "configuration asks for (97)");
+  EXPECT_EQ(error_with("bert", "\"hidden_size\": 64", "\"hidden_size\": 68"),
+            "model.safetensors: tensor 'bert.embeddings.word_embeddings.weight' has shape (80, 64), the configuration "
+            "asks for (80, 68)");
+  EXPECT_EQ(error_with("bert", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+            "model.safetensors: has no tensor 'bert.encoder.layer.2.attention.self.query.bias'");
 }
 
 TEST(Families, LearnedPositionsEndAndRotaryOnesDoNot) {

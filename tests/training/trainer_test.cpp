@@ -1,5 +1,6 @@
 // The trainer on real data: losses against PEFT, resume to the bit, adapters through their files.
 #include <cmath>
+#include <functional>
 
 #include "mora/training/update_plan.h"
 #include "training/trainer_fixture.h"
@@ -136,10 +137,22 @@ TEST_F(TrainerTest, ADamagedCheckpointGivesWayToTheOneBefore) {
 
 TEST_F(TrainerTest, AnotherConfigurationCannotResume) {
   const std::string settings = "train: {steps: 1, epochs: null, batch_size: 2, eval_every: null}\n";
-  Config c = config("run", settings);
+  const Config c = config("run", settings);
   train(c, {.quiet = true});
-  c.optimizer.lr = 1;
-  EXPECT_THROW(train(c, {.resume = true, .quiet = true}), ConfigError);
+  const std::function<void(Config&)> changes[] = {
+      [](Config& other) { other.optimizer.lr = 1; },
+      [](Config& other) { other.optimizer.kind = "sgd"; },
+      [](Config& other) { other.train.precision = Precision::bf16; },
+      [](Config& other) { other.data->train = {(test::source / ".cache/data/reviews.valid.tsv").string()}; },
+  };
+  for (const auto& change : changes) {
+    Config other = c;
+    change(other);
+    EXPECT_EQ(test::error_of<ConfigError>([&] { train(other, {.resume = true, .quiet = true}); }),
+              fmt::format("{0}: the configuration is not the one the run was started with ({0}/config.yaml); resume "
+                          "with the same",
+                          (directory / "run").string()));
+  }
 }
 
 TEST_F(TrainerTest, AnAdapterSurvivesBothFormats) {
