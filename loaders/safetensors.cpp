@@ -181,7 +181,8 @@ void SafetensorsFile::parse_header(std::string_view text) {
       tensors_.push_back(parse_tensor(name, value, {path(), name}));
     }
   });
-  std::ranges::stable_sort(tensors_, {}, [](const TensorInfo& t) { return std::pair(t.begin, t.end); });
+  const auto place = [](const TensorInfo& t) { return std::pair(t.begin, t.end); };
+  if (!std::ranges::is_sorted(tensors_, {}, place)) std::ranges::stable_sort(tensors_, {}, place);  // it takes a buffer
 }
 
 void SafetensorsFile::check_layout() const {

@@ -127,7 +127,8 @@ void inspect(const fs::path& path, const Session& session) {
     values += std::accumulate(row.shape.begin(), row.shape.end(), uint64_t{1}, std::multiplies<>());
     bytes += row.bytes;
     fmt::print("  {:<64} {:<5} {:>12}  [{}]\n", quote(row.name), row.dtype, row.bytes, fmt::join(row.shape, ", "));
-    tensors.push_back({{"name", row.name}, {"dtype", row.dtype}, {"shape", row.shape}, {"bytes", row.bytes}});
+    if (session.json)
+      tensors.push_back({{"name", row.name}, {"dtype", row.dtype}, {"shape", row.shape}, {"bytes", row.bytes}});
   }
   fmt::print("{} tensors, {} values, {} bytes\n", found.rows.size(), values, bytes);
   Json result{{"kind", found.kind}, {"path", path.string()}};
