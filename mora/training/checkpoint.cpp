@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t format_version = 5;
+constexpr int64_t format_version = 6;
 constexpr int64_t no_limit = INT64_MAX;
 constexpr const char *optimizer_file = "optimizer.safetensors", *ranks_file = "ranks.safetensors",
                      *continual_file = "continual.safetensors", *state_file = "state.json";
@@ -129,6 +129,7 @@ void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& c
   write_tensors(staged.path() / continual_file, checkpoint.continual);
   Json state = to_json(checkpoint.progression);
   state["config"] = checkpoint.config;
+  state["data"] = checkpoint.data;
   write_durable(staged.path() / state_file, state.dump(2) + "\n");
   Json manifest, files;
   for (const char* name : member_files) {
@@ -149,8 +150,12 @@ Checkpoint load_checkpoint(const std::filesystem::path& directory) {
   const JsonFields state(document, state_path.string());
   const Progression at = progression_from(state);
   require<IoError>(at.step == step, "{}: of update {}, the manifest says {}", state_path.string(), at.step, step);
-  return {at, read_tensors(directory / optimizer_file), read_tensors(directory / ranks_file),
-          read_tensors(directory / continual_file), state.string("config")};
+  return {at,
+          read_tensors(directory / optimizer_file),
+          read_tensors(directory / ranks_file),
+          read_tensors(directory / continual_file),
+          state.string("config"),
+          state.string("data")};
 }
 
 }  // namespace mora

@@ -43,6 +43,7 @@ struct Checkpoint {
   Progression progression;
   std::vector<NamedTensor> optimizer, ranks, continual;  // moments; what RankPlan and ContinualPlan know
   std::string config;                                    // resolved YAML of the run that wrote it
+  std::string data{};                                    // checksum of the lengths of its training rows
 };
 
 // With the adapter and head of `model`.

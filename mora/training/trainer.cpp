@@ -11,6 +11,7 @@
 #include "kernels/binary.h"
 #include "kernels/copy.h"
 #include "kernels/optimizer.h"
+#include "loaders/checksum.h"
 #include "mora/training/checkpoint.h"
 #include "mora/training/optimization.h"
 #include "mora/training/process_memory.h"
@@ -327,12 +328,24 @@ class Trainer {
     }
   }
 
+  // Of the rows' lengths: a checkpoint knows rows by their places, which mean others in a file that was edited.
+  std::string rows_checksum() const {
+    Checksum sum;
+    for (const TrainingData& task : setup_.tasks) {
+      const std::vector<int32_t>& lengths = task.train.lengths();
+      const size_t rows = lengths.size();
+      sum.update(&rows, sizeof rows);
+      sum.update(lengths.data(), rows * sizeof lengths[0]);
+    }
+    return checksum_text(sum.value());
+  }
+
   void save() {
     directory_.sync();
-    save_checkpoint(
-        directory_.checkpoint(at_.step),
-        {at_, optimizer_.state(), ranks_->state(), continual_.state(optimizer_.parameters()), to_yaml(config_)},
-        *setup_.model, setup_.info);
+    save_checkpoint(directory_.checkpoint(at_.step),
+                    {at_, optimizer_.state(), ranks_->state(), continual_.state(optimizer_.parameters()),
+                     to_yaml(config_), rows_checksum()},
+                    *setup_.model, setup_.info);
     directory_.remove_old_checkpoints(config_.train.keep);
   }
 
@@ -367,6 +380,9 @@ class Trainer {
     require<ConfigError>(checkpoint.config == to_yaml(config_),
                          "{}: the configuration is not the one the run was started with ({}); resume with the same",
                          config_.out, (directory_.path() / "config.yaml").string());
+    require<ConfigError>(checkpoint.data == rows_checksum(),
+                         "{}: the training rows are not those the run was started with; resume with the same data",
+                         config_.out);
     MoRAModel& model = *setup_.model;
     model.remove_adapters();
     load_adapter(directory, model);

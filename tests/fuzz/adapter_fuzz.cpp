@@ -1,9 +1,10 @@
 // MoRA's adapter directory: mora_config.json, a NUL, the header of adapter.safetensors, a NUL, its data. The golden
-// BERT takes it, or it is an Error of one line that names the file.
+// BERT takes it and computes with it, or it is an Error of one line that names the file.
 #include <string_view>
 
 #include "engine/error.h"
 #include "fuzz/input_directory.h"
+#include "models/packed.h"
 #include "mora/adapter_directory.h"
 #include "mora/models/registry.h"
 
@@ -15,7 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   directory.write("adapter.safetensors", mora::test::safetensors_file(parts[1], parts[2]));
   try {
     mora::load_adapter(directory.path(), model);
-    for (const auto& [path, linear] : model.adapted()) linear->layer().merged();
+    mora::Context context;
+    const mora::NoGrad no_grad;
+    model.base().hidden_states(mora::packed({{5, 6, 7}}), context);
   } catch (const mora::InternalError&) {
     std::abort();
   } catch (const mora::Error& error) {

@@ -18,7 +18,7 @@ constexpr const char* kMembers[] = {"mora_config.json",  "adapter.safetensors", 
                                     "ranks.safetensors", "continual.safetensors", "state.json"};
 
 std::string manifest_of(const InputDirectory& directory) {
-  std::string text = R"({"format":5,"step":7,"files":{)";
+  std::string text = R"({"format":6,"step":7,"files":{)";
   for (const char* name : kMembers) {
     const auto file = directory / name;
     text += fmt::format("{}\"{}\":{{\"bytes\":{},\"xxh3\":\"{}\"}}", text.back() == '{' ? "" : ",", name,

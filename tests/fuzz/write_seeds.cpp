@@ -32,15 +32,15 @@ std::string parts_of_adapter(const fs::path& directory, const char* config, cons
   return test::read_bytes(directory / config) + nul + parts_of_safetensors(test::read_bytes(directory / weights));
 }
 
-void write_adapters(const char* name, const AdapterSpec& spec) {
+void write_adapters(const char* name, const AdapterSpec& spec, const RoutedSpec& routed = {}) {
   test::TemporaryDirectory directory;
   MoRAModel model(load_model(test::golden_models / "bert"));
-  model.add_adapters(spec, std::vector<std::string>{"layer.0.attention.self.query"}, 1);
+  model.add_adapters(spec, std::vector<std::string>{"layer.0.attention.self.query"}, 1, {}, routed);
   test::randomize(model);
   const AdapterInfo info{.base_model = "bert", .task = "", .pooling = "", .labels = {}};
   save_adapter(directory.path(), model, info);
   write_seed("adapter", name, parts_of_adapter(directory.path(), "mora_config.json", "adapter.safetensors"));
-  if (spec.kind == Kind::mora) return;
+  if (spec.kind == Kind::mora || routed.experts) return;
   save_peft(directory.path(), model, info, false);
   write_seed("peft", name, parts_of_adapter(directory.path(), "adapter_config.json", "adapter_model.safetensors"));
   write_seed("peft_config", name, test::read_bytes(directory / "adapter_config.json"));
@@ -93,6 +93,8 @@ int main(int argc, char** argv) {
   mora::write_adapters("lora", {.kind = mora::Kind::lora, .rank = 1});
   mora::write_adapters("dora", {.kind = mora::Kind::dora, .rank = 1});
   mora::write_adapters("adalora", {.kind = mora::Kind::adalora, .rank = 1});
+  mora::write_adapters("experts", {.kind = mora::Kind::lora, .rank = 1}, {.experts = mora::RoutingSpec{}, .act = {}});
+  mora::write_adapters("act", {.kind = mora::Kind::mora, .rank = 1}, {.experts = {}, .act = mora::HaltingSpec{}});
   mora::write_checkpoint();
   mora::write_configs();
   mora::write_texts();

@@ -155,6 +155,18 @@ TEST_F(TrainerTest, AnotherConfigurationCannotResume) {
   }
 }
 
+TEST_F(TrainerTest, OtherRowsUnderTheSameNameCannotResume) {
+  const std::string rows = "text\tlabel\na good film\t1\na bad film\t0\n";
+  Config c = config("run", "train: {steps: 1, epochs: null, batch_size: 2, eval_every: null}\n");
+  c.data->train = {directory.write("rows.tsv", rows)};
+  train(c, {.quiet = true});
+  EXPECT_NO_THROW(train(c, {.resume = true, .quiet = true}));
+  directory.write("rows.tsv", rows + "another one\t1\n");
+  EXPECT_EQ(test::error_of<ConfigError>([&] { train(c, {.resume = true, .quiet = true}); }),
+            (directory / "run").string() +
+                ": the training rows are not those the run was started with; resume with the same data");
+}
+
 TEST_F(TrainerTest, AnAdapterSurvivesBothFormats) {
   for (const char* kind : {"lora", "mora", "dora", "adalora"}) {
     MoRAModel model(load_model(minilm));
