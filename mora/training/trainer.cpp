@@ -57,7 +57,7 @@ class Trainer {
     for (const TrainingData& task : setup_.tasks)
       for (const std::string& line : task.train.warnings()) progress_.note("warning: " + line);
     start_ = Clock::now();
-    while (at_.step < task_end() && !all_measured() && !ended_) {
+    while (at_.step < task_end() && !all_measured() && !stopped_early() && !ended_) {
       update();
       after_update();
     }
@@ -70,6 +70,9 @@ class Trainer {
   const TrainingData& data() const { return setup_.tasks[size_t(at_.task)]; }
   int64_t task_end() const { return at_.task_start + total_; }  // in updates of the run
   bool is_last_task() const { return at_.task + 1 == std::ssize(setup_.tasks); }
+  bool stopped_early() const {
+    return config_.train.early_stop && at_.evaluations_since_best >= config_.train.early_stop->patience;
+  }
   bool all_measured() const { return config_.continual && std::ssize(at_.accuracies) == std::ssize(setup_.tasks); }
 
   // What depends on the task whose updates come, and on the tensors that it trains.
@@ -256,7 +259,7 @@ class Trainer {
     const int signal = options_.signal ? options_.signal->exchange(0) : 0;
     if (signal == SIGINT || signal == SIGTERM) stopped_by_ = signal;
     ended_ = ended_ || stopped_by_ != 0;
-    const bool over = last || stopped_early_;
+    const bool over = last || stopped_early();
     if (over) finish_task();
     if (over || ended_ || signal == SIGUSR1 || (is_due(config_.train.save_every) && at_.losses.far_above_start == 0))
       save();
@@ -264,7 +267,6 @@ class Trainer {
 
   // A continual run measures every task, learns what protects this one, and begins the next; any other ends.
   void finish_task() {
-    stopped_early_ = false;
     if (config_.continual) measure_tasks();
     if (is_last_task()) {
       ended_ = true;
@@ -320,11 +322,9 @@ class Trainer {
       at_.best = value;
       at_.evaluations_since_best = 0;
       replace_adapter(directory_.best(), *setup_.model, setup_.info);
-    } else if (++at_.evaluations_since_best;
-               config_.train.early_stop && at_.evaluations_since_best >= config_.train.early_stop->patience) {
+    } else if (++at_.evaluations_since_best; stopped_early()) {
       progress_.note(
           fmt::format("stopped early: {} has not improved in {} evaluations", metric, at_.evaluations_since_best));
-      stopped_early_ = true;
     }
   }
 
@@ -431,7 +431,7 @@ class Trainer {
 
   std::optional<Evaluation> valid_;
   RoutedLayers routed_;  // what routed layers did in the last update
-  bool ended_ = false, stopped_early_ = false;
+  bool ended_ = false;
   int stopped_by_ = 0;
   int64_t first_step_ = 0;
   double earlier_seconds_ = 0;
