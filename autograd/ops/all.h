@@ -9,7 +9,7 @@
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/elementary.h"
 #include "autograd/ops/embedding.h"
-#include "autograd/ops/grouped_matmul.h"
+#include "autograd/ops/grouped.h"
 #include "autograd/ops/linear_cross_entropy.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/mora_operator.h"
@@ -41,7 +41,7 @@ using ElementaryOps =
 using ActivationOps =
     OpList<ops::Gelu, ops::GeluTanh, ops::Silu, ops::GeluBackward, ops::GeluTanhBackward, ops::SiluBackward>;
 using EmbeddingOps = OpList<ops::GatherRows, ops::ScatterRows>;
-using GroupedMatmulOps = OpList<ops::GroupedMatmul, ops::GroupedOuter>;
+using GroupedOps = OpList<ops::GatherProducts, ops::ScatterProducts, ops::OuterProducts>;
 using LinearCrossEntropyOps = OpList<ops::LinearCrossEntropy, ops::LinearCrossEntropyBackward>;
 using MatmulOps = OpList<ops::Matmul, ops::FrozenLinear, ops::FrozenLinearAdjoint>;
 using MoraOperatorOps =
@@ -54,8 +54,8 @@ using SoftmaxOps = OpList<ops::Softmax, ops::SoftmaxBackward, ops::LogSoftmax, o
 using SwigluOps = OpList<ops::Swiglu, ops::SwigluBackward>;
 
 using AllOps = decltype(AdaptedLinearOps{} + ArithmeticOps{} + AttentionOps{} + CrossEntropyOps{} + DropoutOps{} +
-                        ElementaryOps{} + ActivationOps{} + EmbeddingOps{} + GroupedMatmulOps{} +
-                        LinearCrossEntropyOps{} + MatmulOps{} + MoraOperatorOps{} + NormOps{} + ReduceOps{} +
-                        ShapeOps{} + SoftmaxOps{} + SwigluOps{});
+                        ElementaryOps{} + ActivationOps{} + EmbeddingOps{} + GroupedOps{} + LinearCrossEntropyOps{} +
+                        MatmulOps{} + MoraOperatorOps{} + NormOps{} + ReduceOps{} + ShapeOps{} + SoftmaxOps{} +
+                        SwigluOps{});
 
 }  // namespace mora

@@ -1,8 +1,10 @@
 #include "mora/experts/dispatch.h"
 
+#include <numeric>
+
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/embedding.h"
-#include "autograd/ops/grouped_matmul.h"
+#include "autograd/ops/grouped.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/shape.h"
@@ -12,35 +14,37 @@ namespace {
 
 // The chosen (token, expert) pairs, expert by expert.
 struct Pairs {
-  Tensor tokens;         // i32 (S): a pair's row of x
-  Tensor gates;          // (S, 1)
-  GroupOffsets offsets;  // (E+1)
+  RowGroups groups;  // a pair's row of x
+  Tensor gates;      // (S, 1)
 };
 
-Pairs pairs_of(const Routes& routes, DType dtype) {
-  const int64_t rows = routes.chosen.dim(0), experts = routes.chosen.dim(1);
+// Each token is `chunks` rows of x, one after the other, and so is a pair.
+Pairs pairs_of(const Routes& routes, DType dtype, int64_t chunks = 1) {
+  const int64_t tokens = routes.chosen.dim(0), experts = routes.chosen.dim(1);
   const Tensor marks = contiguous(cast(routes.chosen.detach(), DType::f32));
   const float* chosen = marks.data<float>();
-  std::vector<int32_t> tokens, places;
-  Pairs pairs{.tokens = {}, .gates = {}, .offsets = {0}};
-  for (int64_t e = 0; e < experts; ++e) {
-    for (int64_t n = 0; n < rows; ++n) {
-      if (chosen[n * experts + e] == 0) continue;
-      tokens.push_back(int32_t(n));
-      places.push_back(int32_t(n * experts + e));
+  Pairs pairs{.groups = {.rows = {}, .offsets = std::vector<int64_t>(size_t(experts) + 1, 0)}, .gates = {}};
+  std::vector<int64_t>& offsets = pairs.groups.offsets;
+  const auto for_each_chosen = [&](auto f) {  // f(token, expert, place in the gates)
+    for (int64_t n = 0, place = 0; n < tokens; ++n)
+      for (int64_t e = 0; e < experts; ++e, ++place)
+        if (chosen[place] != 0) f(n, size_t(e), int32_t(place));
+  };
+  for_each_chosen([&](int64_t, size_t e, int32_t) { offsets[e + 1] += chunks; });
+  std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
+  std::vector<int64_t> next = offsets;  // where the next pair of an expert goes
+  std::vector<int32_t> rows(size_t(offsets.back())), places(rows.size());
+  for_each_chosen([&](int64_t n, size_t e, int32_t place) {
+    for (int64_t c = 0; c < chunks; ++c) {
+      const auto at = size_t(next[e]++);
+      rows[at] = int32_t(n * chunks + c);
+      places[at] = place;
     }
-    pairs.offsets.push_back(std::ssize(tokens));
-  }
-  const Tensor column = reshape(cast(routes.gates, dtype), {rows * experts, 1});
-  pairs.tokens = Tensor::from(tokens, {std::ssize(tokens)});
+  });
+  const Tensor column = reshape(cast(routes.gates, dtype), {tokens * experts, 1});
+  pairs.groups.rows = Tensor::from(rows, {std::ssize(rows)});
   pairs.gates = gather_rows(column, Tensor::from(places, {std::ssize(places)}), dtype);
   return pairs;
-}
-
-Tensor rows_of(const Tensor& x, const Pairs& pairs) { return gather_rows(x, pairs.tokens, x.dtype()); }
-
-Tensor added_back(const Tensor& y, const Pairs& pairs, int64_t rows) {
-  return apply(ops::ScatterRows{pairs.tokens, rows, y.dtype()}, y);
 }
 
 }  // namespace
@@ -54,10 +58,9 @@ Tensor dispatch(Dispatch way, const Tensor& x, const Routes& routes, const LowRa
     return matmul(reshape(reshape(h, {rows, count, rank}) * gates, h.shape()), b);  // (N, out)
   }
   const Pairs pairs = pairs_of(routes, x.dtype());
-  const Tensor h = grouped_matmul(rows_of(x, pairs), reshape(a, {count, rank, a.dim(1)}), pairs.offsets, true);
-  const Tensor gated = h * (pairs.gates * experts.scaling);                                    // (S, r)
-  const Tensor y = grouped_matmul(gated, reshape(b, {count, rank, b.dim(1)}), pairs.offsets);  // (S, out)
-  return added_back(y, pairs, rows);
+  const Tensor h = gather_products(x, reshape(a, {count, rank, a.dim(1)}), pairs.groups);  // (S, r)
+  const Tensor gated = h * (pairs.gates * experts.scaling);
+  return scatter_products(gated, reshape(b, {count, rank, b.dim(1)}), pairs.groups, rows);  // (N, out)
 }
 
 Tensor dispatch(Dispatch way, const Tensor& s, const Routes& routes, const SquareExperts& experts) {
@@ -68,12 +71,9 @@ Tensor dispatch(Dispatch way, const Tensor& s, const Routes& routes, const Squar
     const Tensor gates = reshape(cast(routes.gates, s.dtype()), {rows, 1, count, 1});
     return sum(reshape(z, {rows, chunks, count, side}) * gates, {2});
   }
-  Pairs pairs = pairs_of(routes, s.dtype());
-  for (int64_t& offset : pairs.offsets) offset *= chunks;
-  const Tensor own = reshape(rows_of(reshape(s, {rows, chunks * side}), pairs), {-1, side});  // (S·chunks, r̂)
-  const Tensor z = grouped_matmul(own, reshape(m, {count, side, side}), pairs.offsets, true);
-  const Tensor gated = reshape(z, {-1, chunks * side}) * pairs.gates;
-  return reshape(added_back(gated, pairs, rows), s.shape());
+  const Pairs pairs = pairs_of(routes, s.dtype(), chunks);
+  const Tensor z = gather_products(reshape(s, {rows * chunks, side}), reshape(m, {count, side, side}), pairs.groups);
+  return reshape(apply(ops::ScatterRows{pairs.groups.rows, rows * chunks, z.dtype()}, z * pairs.gates), s.shape());
 }
 
 }  // namespace mora

@@ -27,7 +27,7 @@ Tensor fresh_router(const Shape& shape, uint64_t seed, uint64_t index) {
 // Stacked while all experts together are few columns: one product that reads x once is then the fastest, however few
 // are active. `mora bench experts` prints both ways about the crossover.
 Dispatch way(const Routes& routes, int64_t rank) {
-  constexpr int64_t most_stacked_columns = 96;
+  constexpr int64_t most_stacked_columns = 48;
   return routes.gates.dim(1) * rank <= most_stacked_columns ? Dispatch::stacked : Dispatch::grouped;
 }
 

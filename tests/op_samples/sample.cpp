@@ -77,8 +77,8 @@ std::vector<OpSamples> concatenated() {
 const std::vector<OpSamples>& all_samples() {
   static const std::vector<OpSamples> all =
       concatenated<AdaptedLinearOps, ArithmeticOps, AttentionOps, CrossEntropyOps, DropoutOps, ElementaryOps,
-                   ActivationOps, EmbeddingOps, GroupedMatmulOps, LinearCrossEntropyOps, MatmulOps, MoraOperatorOps,
-                   NormOps, ReduceOps, ShapeOps, SoftmaxOps, SwigluOps>();
+                   ActivationOps, EmbeddingOps, GroupedOps, LinearCrossEntropyOps, MatmulOps, MoraOperatorOps, NormOps,
+                   ReduceOps, ShapeOps, SoftmaxOps, SwigluOps>();
   return all;
 }
 
