@@ -26,9 +26,9 @@ Tensor fresh_router(const Shape& shape, uint64_t seed, uint64_t index) {
 
 // Stacked while all experts together are few columns: one product that reads x once is then the fastest, however few
 // are active. `mora bench experts` prints both ways about the crossover.
-Dispatch way(const Routes& routes, int64_t rank) {
+Dispatch way(int64_t experts, int64_t rank) {
   constexpr int64_t most_stacked_columns = 48;
-  return routes.gates.dim(1) * rank <= most_stacked_columns ? Dispatch::stacked : Dispatch::grouped;
+  return experts * rank <= most_stacked_columns ? Dispatch::stacked : Dispatch::grouped;
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ Tensor RoutedLayer::update(const Tensor& x, Context& context) const {
   if (router_) routes = router_->route(x, context, index_);
   const Tensor input = context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
   if (!matrix_.defined())
-    return dispatch(way(routes, spec_.rank), input, routes, LowRankExperts{a_, b_, experts(), lora_scaling(spec_)});
+    return dispatch(way(experts(), spec_.rank), input, routes, LowRankExperts{a_, b_, experts(), lora_scaling(spec_)});
   const Tensor s = mora_compress(input, operator_);  // (N, chunks, r̂)
   if (!halting_) return mora_decompress(mixed(s, routes), operator_);
   const int64_t chunks = s.dim(1), side = s.dim(2);
@@ -99,7 +99,7 @@ Tensor RoutedLayer::update(const Tensor& x, Context& context) const {
 }
 
 Tensor RoutedLayer::mixed(const Tensor& s, const Routes& routes) const {
-  if (router_) return dispatch(way(routes, operator_.rank), s, routes, SquareExperts{matrix_, experts()});
+  if (router_) return dispatch(way(experts(), operator_.rank), s, routes, SquareExperts{matrix_, experts()});
   const Tensor rows = reshape(s, {s.dim(0) * s.dim(1), s.dim(2)});
   return reshape(matmul(rows, cast(matrix_, s.dtype()), false, true), s.shape());
 }
@@ -130,13 +130,15 @@ void RoutedLayer::apply(const Change& change, const RandomStream& stream) {
   router_->set_count(std::ssize(change.kept) + (change.direction.empty() ? 0 : 1));
 }
 
-// The router's logits, probabilities, mask and gates on the way; the dropped x; the experts' h before and after the
-// gates, or C(x) and what the experts make of it, at each step.
+// The router's logits, probabilities, mask and gates on the way; the dropped x; of each expert that is computed its
+// numbers before and after the gate; C(x), at each step.
 int64_t RoutedLayer::kept_numbers(bool dropout) const {
-  const int64_t count = experts(), steps = halting_ ? halting_->spec().max_steps : 1;
-  const int64_t kept =
-      matrix_.defined() ? steps * (1 + count) * operator_.chunks() * operator_.rank : 2 * count * spec_.rank;
-  return (router_ ? 8 * count : 0) + kept + (dropout ? in_ : 0);
+  const int64_t own = matrix_.defined() ? operator_.chunks() * operator_.rank : spec_.rank;
+  const int64_t steps = halting_ ? halting_->spec().max_steps : 1;
+  const bool grouped = way(experts(), matrix_.defined() ? operator_.rank : spec_.rank) == Dispatch::grouped;
+  const int64_t computed = router_ && grouped ? router_->spec().most_active() : experts();
+  return (router_ ? 8 * experts() : 0) + steps * (2 * computed + (matrix_.defined() ? 1 : 0)) * own +
+         (dropout ? in_ : 0);
 }
 
 Tensor RoutedLayer::constant_gates() const {

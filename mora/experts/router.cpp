@@ -86,6 +86,14 @@ int64_t RoutingSpec::experts() const {
   return total;
 }
 
+int64_t RoutingSpec::most_active() const {
+  if (rule != Rule::top_k && rule != Rule::switch_top1) return experts();
+  const int64_t chosen = rule == Rule::top_k ? top_k : 1;
+  int64_t nodes = 1, total = 0;
+  for (size_t l = 0; l < levels.size(); ++l) total += nodes *= chosen;
+  return total;
+}
+
 void RoutingSpec::check() const {
   const int64_t most = *std::max_element(levels.begin(), levels.end());
   const int64_t least = *std::min_element(levels.begin(), levels.end());

@@ -43,8 +43,9 @@ struct RoutingSpec {
   double entropy = 0.0001;  // top_p
   bool operator==(const RoutingSpec&) const = default;
 
-  int64_t experts() const;  // E: the nodes of all levels
-  void check() const;       // throws ConfigError for what cannot be meant
+  int64_t experts() const;      // E: the nodes of all levels
+  int64_t most_active() const;  // experts a token can use
+  void check() const;           // throws ConfigError for what cannot be meant
 };
 
 std::string_view name_of(RoutingSpec::Rule rule);

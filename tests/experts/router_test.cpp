@@ -421,6 +421,20 @@ TEST(ExpertRouter, WrongSpecsAndShapesAreErrors) {
   EXPECT_THROW(router_of({}, 3).route(Tensor::zeros({2, 4}), context, 1), ShapeError);
 }
 
+TEST(ExpertRouter, NoTokenUsesMoreThanTheSpecSays) {
+  for (const Rule rule : all_rules) {
+    for (const std::vector<int64_t>& levels : {std::vector<int64_t>{5}, {3, 4}}) {
+      if (rule == Rule::dynmoe && levels.size() > 1) continue;
+      const RoutingSpec spec{.rule = rule, .levels = levels, .top_k = 2};
+      const double used = summary_of(router_of(spec, 3), Tensor::from(random_row(60), {20, 3})).active_experts;
+      EXPECT_LE(used, double(spec.most_active()));
+      if (rule == Rule::top_k) {
+        EXPECT_EQ(used, levels.size() == 1 ? 2 : 2 + 4);
+      }
+    }
+  }
+}
+
 TEST(ExpertRouter, TheSummaryIsOverTokensAndTheBusiestLevel) {
   RoutedLayers layers{{1, {.tokens = 10, .slots = {{10, 10}}, .entropy = 5, .steps = 0, .unrouted = {}}}};
   accumulate(layers,
