@@ -19,7 +19,7 @@ class MoRALinear final : public Linear {
   const MoRALayer& layer() const { return *layer_; }
   // After the layer's base_shift changed: the working weight is made anew from the model's own, rounded once.
   void rebase();
-  // The linear as it was; this one is not used any more.
+  // The linear as it was. This one goes on computing what it did, and can be rebased no more.
   LinearSlot release() { return std::move(base_); }
 
  private:

@@ -135,12 +135,17 @@ void MoRAModel::put(const Place& place, std::unique_ptr<MoRALayer> layer) {
   *place.slot = std::move(linear);
 }
 
-void MoRAModel::remove_adapters() {
+std::map<std::string, std::unique_ptr<MoRALinear>> MoRAModel::take_adapters() {
+  std::map<std::string, std::unique_ptr<MoRALinear>> taken;
   for (const Place& place : places(true)) {
     const auto found = adapted_.find(place.path);
-    if (found != adapted_.end()) *place.slot = found->second->release();
+    if (found == adapted_.end()) continue;
+    place.slot->release();  // the slot's linear is the one that `found` points to
+    taken.emplace(place.path, found->second);
+    *place.slot = found->second->release();
   }
   adapted_.clear();
+  return taken;
 }
 
 void MoRAModel::set_head(Pooling pooling, Classifier classifier) {

@@ -38,7 +38,9 @@ class MoRAModel {
   // there is none.
   void attach(const std::string& module, std::unique_ptr<MoRALayer> layer);
   // Takes all adapters off: the model is what it was. The head stays.
-  void remove_adapters();
+  void remove_adapters() { take_adapters(); }
+  // The same, and hands them over by module path.
+  std::map<std::string, std::unique_ptr<MoRALinear>> take_adapters();
 
   // A linear, and its number in the model (from 1), which tells its random streams from the others'.
   struct Place {
@@ -56,6 +58,7 @@ class MoRAModel {
 
   // Sequence classification or regression: a trained classifier over pooled sequences.
   void set_head(Pooling pooling, Classifier classifier);
+  void remove_head() { classifier_.reset(); }
   const std::optional<Classifier>& classifier() const { return classifier_; }
   Pooling pooling() const { return pooling_; }
   // (B, classes). Throws ConfigError without a head.

@@ -3,16 +3,9 @@
 
 #include <vector>
 
-#include "mora/generation/sampling.h"
-#include "mora/models/model.h"
+#include "mora/generation/decode_batch.h"
 
 namespace mora {
-
-struct GenerationOptions {
-  int64_t max_tokens = 256;
-  std::vector<int32_t> stop_tokens;  // a sequence ends behind any of them
-  SamplingOptions sampling;
-};
 
 struct GenerationResult {
   std::vector<std::vector<int32_t>> ids;  // of each prompt, without the prompt; a stop token is the last

@@ -19,6 +19,12 @@ struct RoutedTokens {
 };
 using RoutedLayers = std::map<uint64_t, RoutedTokens>;  // by the layer's number
 
+// Rows of a batch that go by one of a model's adapters (mora/multi_adapter_model.h); 0: by none.
+struct AdapterRows {
+  size_t adapter = 0;
+  int64_t begin = 0, end = 0;
+};
+
 // Names the update a forward pass belongs to (dropout and router noise are drawn from it) and collects what layers add
 // to the loss (balance losses, ponder costs).
 struct Context {
@@ -29,6 +35,7 @@ struct Context {
   uint64_t step = 0;               // micro-batches since the start
   Tensors losses;                  // scalars, already weighted
   RoutedLayers* routed = nullptr;  // where routed layers note what they did; a recomputed block notes the same again
+  std::vector<AdapterRows> adapter_rows = {};  // end to end; none: no adapter, a single one: it holds for all rows
 
   RandomKey key(uint64_t layer, Purpose purpose) const { return {seed, epoch, step, layer, purpose}; }
 };

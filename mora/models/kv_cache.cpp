@@ -61,6 +61,10 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
   return y;
 }
 
+void KvCache::insert(size_t at) {
+  for (auto& layer : layers_) layer.insert(layer.begin() + std::ptrdiff_t(at), Entry{});
+}
+
 void KvCache::keep(const std::vector<size_t>& sequences) {
   for (auto& layer : layers_) {
     std::vector<Entry> kept;

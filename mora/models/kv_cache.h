@@ -8,7 +8,7 @@
 
 namespace mora {
 
-// Used by one generation at a time, without recording of gradients.
+// Used by one batch of generation at a time, without recording of gradients.
 class KvCache {
  public:
   KvCache(int64_t layers, int64_t sequences) : layers_(size_t(layers)) {
@@ -21,6 +21,8 @@ class KvCache {
   Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
                 const kernels::AttentionShape& shape);
 
+  // A sequence without tokens takes place `at`; those from there on move up by one.
+  void insert(size_t at);
   // Keeps these sequences (rising indices) and forgets the others.
   void keep(const std::vector<size_t>& sequences);
 
