@@ -18,6 +18,7 @@ find_package(Eigen3 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(Boost 1.74 REQUIRED)  # headers: Beast and Asio
 mora_pkg_target(PCRE2::8BIT libpcre2-8)
 mora_pkg_target(utf8proc::utf8proc libutf8proc)
 mora_pkg_target(xxHash::xxhash libxxhash)

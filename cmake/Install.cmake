@@ -4,10 +4,10 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS mora RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 get_property(mora_libraries GLOBAL PROPERTY MORA_LIBRARIES)
-list(REMOVE_ITEM mora_libraries mora_bench)  # the program's own
+list(REMOVE_ITEM mora_libraries mora_bench mora_serving)  # the program's own
 install(TARGETS ${mora_libraries} EXPORT mora ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY engine kernels autograd optim loaders mora DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mora FILES_MATCHING PATTERN "*.h" PATTERN "cpu"
-        EXCLUDE)
+        EXCLUDE PATTERN "serving" EXCLUDE)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/mora)
 install(EXPORT mora NAMESPACE mora:: DESTINATION ${package_dir} FILE moraTargets.cmake)

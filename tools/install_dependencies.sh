@@ -13,7 +13,7 @@
 declare -A packages=(
   [build]="g++ cmake ninja-build pkg-config ccache lld libdnnl-dev ocl-icd-opencl-dev libeigen3-dev nlohmann-json3-dev
            libhwy-dev libfmt-dev libyaml-cpp-dev libcli11-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev
-           libboost-context-dev"
+           libboost-dev libboost-context-dev"
   [fetch]="python3-pip unzip ca-certificates"
   [test]="git"
   [check]="clang clang-format clang-tidy clang-tools libclang-rt-14-dev libomp-dev cppcheck"

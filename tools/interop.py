@@ -253,7 +253,76 @@ def report():
     return f"{charts} charts, {len(seen)} pictures"
 
 
-CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, peft_family, merge, llama_cpp, report]
+def serve():
+    """The openai client and curl at `mora serve`: whole, streamed, by adapter, in error, and 32 requests at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+    from time import monotonic
+
+    import openai
+
+    server = subprocess.Popen([MORA, "serve", "--model", GGUF, "--name", "base", "--adapter", f"tuned={lm_adapter()}",
+                               "--port", "0", "--quiet"], stdout=subprocess.PIPE, text=True)
+    try:
+        url = server.stdout.readline().strip()
+        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=120)
+        assert [model.id for model in client.models.list()] == ["base", "tuned"]
+
+        def ask(text, model="base", **more):
+            return client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}],
+                                                  temperature=0, max_tokens=24, **more)
+
+        whole = ask("Name three colours.")
+        pieces = list(ask("Name three colours.", stream=True, stream_options={"include_usage": True}))
+        streamed = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+        assert streamed == whole.choices[0].message.content, (streamed, whole)
+        assert pieces[-1].usage == whole.usage and len(pieces) > 10, pieces[-1]
+        body = {"model": "tuned", "prompt": "Once upon", "max_tokens": 8, "temperature": 0, "stream": True}
+        curl = subprocess.run(["curl", "-sSN", f"{url}/completions", "-H", "Content-Type: application/json", "-d",
+                               json.dumps(body)], capture_output=True, text=True, check=True).stdout
+        events = [line[len("data: "):] for line in curl.split("\n\n") if line]
+        assert events[-1] == "[DONE]", curl
+        text = "".join(json.loads(event)["choices"][0]["text"] for event in events[:-1])
+        body.pop("stream")
+        assert text == client.completions.create(**body).choices[0].text, curl
+
+        vectors = [[np.array(one.embedding) for one in
+                    client.embeddings.create(model="base", input=["a cat", "two cats"], **form).data]
+                   for form in ({"encoding_format": "float"}, {})]  # by itself the client asks for base64
+        expect_near("embeddings", *vectors, 1e-6)
+        for error, call in ((openai.NotFoundError, lambda: ask("x", model="none")),
+                            (openai.BadRequestError, lambda: ask("x", n=1000)),
+                            (openai.BadRequestError, lambda: ask("x", tools=[{"type": "function"}]))):
+            try:
+                call()
+            except error as raised:
+                assert raised.body["message"], raised
+            else:
+                raise AssertionError(f"no {error.__name__}")
+
+        requests = [(f"Review: {line}", model) for line in texts(16) for model in ("base", "tuned")]
+        answer = lambda request: ask(*request).choices[0].message.content
+        start = monotonic()
+        alone = [answer(request) for request in requests]
+        one_by_one = monotonic() - start
+        start = monotonic()
+        with ThreadPoolExecutor(32) as threads:
+            together = list(threads.map(answer, requests))
+        at_once = monotonic() - start
+        # Sums are rounded by the size of the batch, so a near tie may fall the other way.
+        same = sum(a == b for a, b in zip(alone, together))
+        assert same >= len(requests) - 2, f"{same} of {len(requests)} answers are what they are alone"
+        changed = sum(base != tuned for base, tuned in zip(together[::2], together[1::2]))
+        assert changed > 0, "the adapter changes nothing"
+        server.terminate()
+        assert server.wait(30) == 143, server.returncode
+    finally:
+        server.kill()
+        server.wait()
+    return (f"{len(pieces)} pieces, {same} of {len(requests)} answers as alone, one by one {one_by_one:.1f} s, "
+            f"32 at a time {at_once:.1f} s")
+
+
+CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, peft_family, merge, llama_cpp, report, serve]
 
 
 def main(names):
