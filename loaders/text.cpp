@@ -18,9 +18,14 @@ class Text : public RecordFormat {
 
   std::vector<Field> decode(Record& record) const override {
     std::vector<Field> fields;
-    for (const std::string& column : options_.columns)
-      fields.push_back({column, Field::Kind::string, replace_invalid_utf8(record.text)});
-    for (const std::string& column : options_.optional) fields.push_back({column, Field::Kind::missing, ""});
+    for (const auto* columns : {&options_.columns, &options_.optional}) {
+      for (const std::string& column : *columns) {
+        if (column == "text")
+          fields.push_back({column, Field::Kind::string, replace_invalid_utf8(record.text)});
+        else
+          fields.push_back({column, Field::Kind::missing, ""});
+      }
+    }
     return fields;
   }
 

@@ -30,6 +30,7 @@ struct Session {
 CLI::App* add_command(CLI::App& program, Session& session, const std::string& name, const std::string& summary,
                       std::function<void()> run);
 
+void add_init(CLI::App& program, Session& session);
 void add_train(CLI::App& program, Session& session);
 void add_eval(CLI::App& program, Session& session);
 void add_predict(CLI::App& program, Session& session);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/parallel.h"
+#include "mora/training/process_memory.h"
 
 namespace mora {
 namespace {
@@ -67,7 +68,7 @@ nlohmann::ordered_json describe_machine() {
             {"threads", threads()},
             {"features", processor_features()},
             {"memory_bytes", meminfo_bytes("MemTotal")},
-            {"available_bytes", meminfo_bytes("MemAvailable")}}},
+            {"available_bytes", available_bytes()}}},
           {"cuda", {{"available", false}, {"reason", "this build has no CUDA"}}}};
 }
 
