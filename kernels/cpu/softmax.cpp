@@ -42,16 +42,25 @@ HWY_INLINE hn::Vec<D> fold(D d, const T* x, int64_t n, hn::TFromD<D> absent, hn:
 }
 
 template <class T>
+Compute<T> largest_of_chunk(const T* x, int64_t n) {
+  using C = Compute<T>;
+  constexpr C lowest = -std::numeric_limits<C>::infinity();
+  const Tag<T> d;
+  const auto largest =
+      fold(d, x, n, lowest, hn::Set(d, lowest), [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
+  return hn::GetLane(hn::MaxOfLanes(d, largest));
+}
+
+template <class T>
 Normalizer<Compute<T>> normalizer_of_chunk(const T* x, int64_t n) {
   using C = Compute<T>;
   constexpr C lowest = -std::numeric_limits<C>::infinity();
   const Tag<T> d;
-  const auto largest_lanes =
-      fold(d, x, n, lowest, hn::Set(d, lowest), [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
-  const C largest = hn::GetLane(hn::MaxOfLanes(d, largest_lanes));
+  const C largest = largest_of_chunk(x, n);
   const auto base = hn::Set(d, largest == lowest ? C(0) : largest);  // −inf − −inf would be NaN
   const auto sum =
-      fold(d, x, n, lowest, hn::Zero(d), [&](auto s, auto v) HWY_ATTR { return hn::Add(s, exp(d, hn::Sub(v, base))); });
+      fold(d, x, n, lowest, hn::Zero(d),
+           [&](auto s, auto v) HWY_ATTR { return hn::Add(s, exp_nonpositive(d, hn::Sub(v, base))); });
   return {largest, hn::GetLane(hn::SumOfLanes(d, sum))};
 }
 
@@ -104,11 +113,38 @@ void with_normalizers(const T* x, int64_t rows, int64_t length, F use) {
   }
 }
 
+// Rows of one chunk each: the exponentials are computed once, and wait in the first-level cache for their sum.
+template <class T>
+void softmax_of_short_rows(const T* x, T* y, int64_t rows, int64_t length) {
+  parallel_for(rows, row_grain(length), [=](int64_t begin, int64_t end) {
+    using C = Compute<T>;
+    const Tag<T> d;
+    Scratch<C> powers(length);
+    C* e = powers.data();
+    for (int64_t at = begin * length; at < end * length; at += length) {
+      const auto largest = hn::Set(d, largest_of_chunk(x + at, length));
+      auto sum = hn::Zero(d);
+      for_each_vector(d, length, [&](int64_t i, auto... count) HWY_ATTR {
+        const auto power = exp_nonpositive(d, hn::Sub(load(d, x + at + i, count...), largest));
+        store(power, d, e + i, count...);
+        if constexpr (sizeof...(count) == 0)
+          sum = hn::Add(sum, power);
+        else
+          sum = hn::Add(sum, load(d, e + i, count...));  // what lies beyond the row counts as 0
+      });
+      const auto scale = hn::Set(d, 1 / hn::GetLane(hn::SumOfLanes(d, sum)));
+      map(
+          d, length, [&](auto v) HWY_ATTR { return hn::Mul(v, scale); }, y + at, e);
+    }
+  });
+}
+
 template <class T>
 void softmax_as(const Tensor& x, Tensor& y, bool logarithm) {
   const T* from = x.data<T>();
   T* to = y.mutable_data<T>();
   const int64_t rows = x.dim(0), length = x.dim(1);
+  if (!logarithm && length <= chunk_length) return softmax_of_short_rows(from, to, rows, length);
   with_normalizers(from, rows, length, [=](int64_t row, auto normalizer, int64_t begin, int64_t end) {
     const Tag<T> d;
     const int64_t at = row * length + begin;
@@ -119,8 +155,8 @@ void softmax_as(const Tensor& x, Tensor& y, bool logarithm) {
           d, end - begin, [&](auto v) HWY_ATTR { return hn::Sub(v, shift); }, to + at, from + at);
     else
       map(
-          d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(exp(d, hn::Sub(v, shift)), scale); }, to + at,
-          from + at);
+          d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(exp_nonpositive(d, hn::Sub(v, shift)), scale); },
+          to + at, from + at);
   });
 }
 
@@ -193,7 +229,7 @@ void cross_entropy_backward_as(const Tensor& x, const int32_t* labels, const Ten
     const C at_label = mine ? C(from[at + label]) : C(0);  // before gx, which may be x, is written
     const auto shift = hn::Set(d, lse_in[row]), scale = hn::Set(d, g[row]);
     map(
-        d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(scale, exp(d, hn::Sub(v, shift))); }, to + at + begin,
+        d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(scale, exp_nonpositive(d, hn::Sub(v, shift))); }, to + at + begin,
         from + at + begin);
     if (mine) {
       const C p = hn::GetLane(exp(d, hn::Set(d, at_label - lse_in[row])));

@@ -31,19 +31,6 @@ V gelu_tanh_argument_slope(D d, V x) {
   return polynomial(d, hn::Mul(x, x), c, c * 3 * 0.044715);
 }
 
-// Φ(x) = ½(1 + erf(x/√2))
-template <class D, class V>
-V normal_distribution(D d, V x) {
-  const V half = hn::Set(d, 0.5);
-  return hn::MulAdd(half, erf(d, hn::Mul(x, hn::Set(d, std::numbers::sqrt2 / 2))), half);
-}
-// φ(x) = e^{−x²/2} / √(2π)
-template <class D, class V>
-V normal_density(D d, V x) {
-  const V power = hn::Mul(hn::Mul(x, x), hn::Set(d, -0.5));
-  return hn::Mul(exp(d, power), hn::Set(d, 0.39894228040143268));
-}
-
 template <class D, class V>
 V sign(D d, V x) {
   const V zero = hn::Zero(d);
@@ -75,7 +62,7 @@ void unary_typed(const T* x, T* y, int64_t n, Unary f) {
     case Unary::cos: return run([&](V v) HWY_ATTR { return sine(d, v, 1); });
     case Unary::relu: return run([&](V v) HWY_ATTR { return hn::IfThenElse(hn::Lt(v, zero), zero, v); });
     case Unary::step: return run([&](V v) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(v, zero), one); });
-    case Unary::gelu: return run([&](V v) HWY_ATTR { return hn::Mul(v, normal_distribution(d, v)); });
+    case Unary::gelu: return run([&](V v) HWY_ATTR { return hn::Mul(v, normal(d, v).distribution); });
     case Unary::gelu_tanh: return run([&](V v) HWY_ATTR { return hn::Mul(v, sigmoid(d, gelu_tanh_argument(d, v))); });
     case Unary::silu: return run([&](V v) HWY_ATTR { return hn::Mul(v, sigmoid(d, v)); });
   }
@@ -98,7 +85,10 @@ void unary_backward_typed(const T* x, const T* gy, T* gx, int64_t n, Unary f) {
   };
   switch (f) {
     case Unary::gelu:
-      return run([&](V v) HWY_ATTR { return hn::MulAdd(v, normal_density(d, v), normal_distribution(d, v)); });
+      return run([&](V v) HWY_ATTR {
+        const auto [density, distribution] = normal(d, v);
+        return hn::MulAdd(v, density, distribution);
+      });
     case Unary::gelu_tanh:
       return run([&](V v) HWY_ATTR {
         return gated_derivative(d, v, sigmoid(d, gelu_tanh_argument(d, v)), gelu_tanh_argument_slope(d, v));
