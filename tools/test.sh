@@ -11,7 +11,7 @@ cd "$root"
 jobs=$(nproc)
 
 declare -A budgets=([dependencies]=180 [fetch]=90 [build]=480 [test]=300 [tree]=10
-                    [format]=20 [lint]=300 [asan]=1200 [tsan]=120 [fuzz]=700)
+                    [format]=20 [lint]=300 [asan]=1200 [tsan]=600 [fuzz]=700)
 release=(dependencies fetch build test tree)
 extra=(format lint asan tsan fuzz)
 
@@ -71,9 +71,11 @@ stage_asan() {
     ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:handle_sigbus=0 UBSAN_OPTIONS=print_stacktrace=1 suite asan
 }
 
-stage_tsan() {  # the loaders' threads are std::thread; TSan does not know OpenMP's
-  build tsan -- test_loaders &&
-    check env TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/tests/test_loaders --gtest_brief=1
+stage_tsan() {  # the threads of the loaders and the server are std::thread; TSan does not know OpenMP's
+  build tsan -- test_loaders test_serving &&
+    check env TSAN_OPTIONS=halt_on_error=1 setarch -R build/tsan/tests/test_loaders --gtest_brief=1 &&
+    check env TSAN_OPTIONS=halt_on_error=1 OMP_NUM_THREADS=1 setarch -R build/tsan/tests/test_serving --gtest_brief=1 \
+      --gtest_filter='Malformed.AThousand*:Serving.AClient*:Serving.TheQueue*:Serving.WhoStill*'
 }
 
 stage_fuzz() {  # every parser, MORA_FUZZ_SECONDS each; what is found stays in build/fuzz/tests/fuzz/found

@@ -21,7 +21,8 @@ uint64_t DecodeBatch::add(DecodeRequest request) {
   // Sequences of one adapter lie together, so that each adapter's rows are one range.
   const auto place =
       std::ranges::upper_bound(running_, request.adapter, {}, [](const Running& r) { return r.request.adapter; });
-  cache_.insert(size_t(place - running_.begin()));
+  const int64_t made = std::min(request.options.max_tokens, model_.longest_sequence());
+  cache_.insert(size_t(place - running_.begin()), std::ssize(request.prompt) + made);
   Running running{.sequence = next_sequence_, .request = std::move(request), .tokens = {}};
   running.tokens = running.request.prompt;
   running_.insert(place, std::move(running));

@@ -20,7 +20,8 @@ void penalize(std::span<float> logits, std::span<const int32_t> before, double p
   }
 }
 
-// The tokens a draw is among, likeliest first.
+// The tokens a draw is among, likeliest first; all of them in their own order, since ordering a vocabulary takes longer
+// than a step of a small model.
 std::vector<int32_t> candidates(std::span<const float> p, const SamplingOptions& options) {
   auto likelier = [p](int32_t a, int32_t b) {
     const float pa = p[size_t(a)], pb = p[size_t(b)];
@@ -29,7 +30,9 @@ std::vector<int32_t> candidates(std::span<const float> p, const SamplingOptions&
   auto less_likely = [&](int32_t a, int32_t b) { return likelier(b, a); };
   std::vector<int32_t> ids(p.size());
   std::iota(ids.begin(), ids.end(), 0);
-  if (options.top_k > 0 && options.top_k < int64_t(ids.size())) {
+  const bool all_of_them = options.top_k == 0 || options.top_k >= int64_t(ids.size());
+  if (all_of_them && options.top_p == 1) return ids;
+  if (!all_of_them) {
     std::nth_element(ids.begin(), ids.begin() + options.top_k, ids.end(), likelier);
     ids.resize(size_t(options.top_k));
   }

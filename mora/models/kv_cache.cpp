@@ -25,7 +25,7 @@ void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
   const int64_t needed = length + k.dim(0), capacity = keys.defined() ? keys.dim(0) : 0;
   if (needed > capacity) {
     Shape shape = k.shape();
-    shape[0] = std::max({needed, 2 * capacity, kSmallestCapacity});
+    shape[0] = std::max(needed, std::min(longest, std::max(2 * capacity, kSmallestCapacity)));
     for (Tensor* rows : {&keys, &values}) {
       Tensor larger = Tensor::empty(shape, k.dtype());
       Tensor used = row_range(larger, 0, length);
@@ -61,8 +61,10 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
   return y;
 }
 
-void KvCache::insert(size_t at) {
-  for (auto& layer : layers_) layer.insert(layer.begin() + std::ptrdiff_t(at), Entry{});
+void KvCache::insert(size_t at, int64_t longest) {
+  Entry empty;
+  empty.longest = longest;
+  for (auto& layer : layers_) layer.insert(layer.begin() + std::ptrdiff_t(at), empty);
 }
 
 void KvCache::keep(const std::vector<size_t>& sequences) {

@@ -1,6 +1,7 @@
 // Keys and values of the tokens a model has seen, so that the next token costs one row and not the whole sequence.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "kernels/attention.h"
@@ -21,16 +22,16 @@ class KvCache {
   Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
                 const kernels::AttentionShape& shape);
 
-  // A sequence without tokens takes place `at`; those from there on move up by one.
-  void insert(size_t at);
+  // A sequence without tokens, which will have at most `longest`, takes place `at`; those from there on move up by one.
+  void insert(size_t at, int64_t longest);
   // Keeps these sequences (rising indices) and forgets the others.
   void keep(const std::vector<size_t>& sequences);
 
  private:
-  // Rows with room to grow.
+  // Rows with room to grow, to no more than the longest length.
   struct Entry {
     Tensor keys, values;  // (capacity, G, D)
-    int64_t length = 0;
+    int64_t length = 0, longest = std::numeric_limits<int64_t>::max();
     void append(const Tensor& k, const Tensor& v);
   };
   std::vector<std::vector<Entry>> layers_;  // by layer, by sequence

@@ -49,6 +49,7 @@ class Session final : public Exchange, public std::enable_shared_from_this<Sessi
  private:
   void read_body();
   void handle();
+  std::shared_ptr<Exchange> handle_for_others();
   void on_read_error(error_code error);
   void refuse(int status, const std::string& why) { send({.status = status, .body = error_body(status, why)}); }
   std::string error_body(int status, const std::string& why) const;
@@ -142,10 +143,18 @@ void Session::handle() {
                       .content_type = text(message[http::field::content_type]),
                       .body = std::move(message.body())};
   try {
-    shared_.hooks.handle(request, shared_from_this());
+    shared_.hooks.handle(request, handle_for_others());
   } catch (const std::exception& error) {
     refuse(500, error.what());
   }
+}
+
+// Whoever lets go of it last, the session ends in the server's thread.
+std::shared_ptr<Exchange> Session::handle_for_others() {
+  return {this, [self = shared_from_this()](Exchange*) mutable {
+            const auto executor = self->socket_.get_executor();
+            net::post(executor, [last = std::move(self)] {});
+          }};
 }
 
 void Session::on_read_error(error_code error) {
@@ -333,7 +342,9 @@ void HttpServer::start() {
     s.signals.add(SIGINT);
     s.signals.add(SIGTERM);
     s.signals.async_wait([&s](error_code error, int signal) {
-      if (!error) s.hooks.on_signal(signal);
+      if (error) return;
+      s.signals.clear();  // a second one ends the process at once
+      s.hooks.on_signal(signal);
     });
   }
   s.accept();

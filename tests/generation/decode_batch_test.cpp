@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "engine/allocator.h"
 #include "mora/generation/generate.h"
 #include "mora/models/registry.h"
 
@@ -81,6 +82,26 @@ TEST_F(Decoding, WhoHearsATokenCanEndTheSequence) {
   EXPECT_EQ(batch.size(), 0u);
   step(batch);
   EXPECT_TRUE(heard.empty());
+}
+
+TEST_F(Decoding, TheCacheTakesNoMoreThanTheLongestText) {
+  const auto llama = load_model(std::filesystem::path(MORA_SOURCE_DIR) / "tests/goldens/models/llama");
+  const HfConfig& c = llama->config();
+  constexpr int64_t prompt = 600, made = 40;
+  const int64_t of_token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * int64_t(sizeof(float));
+  {
+    DecodeBatch warm(*llama);  // what a model keeps once it has run
+    warm.add({.prompt = Ids(prompt + made, 5), .options = options});
+    for (int i = 0; i < 2; ++i) step(warm);
+  }
+  const int64_t before = memory_stats().live_bytes;
+  DecodeBatch batch(*llama);
+  batch.add({.prompt = Ids(prompt, 5), .options = {.max_tokens = made, .stop_tokens = {}, .sampling = {}}});
+  for (int64_t i = 1; i < made; ++i) step(batch);
+  EXPECT_EQ(batch.size(), 1u);
+  const int64_t cached = memory_stats().live_bytes - before;
+  EXPECT_GE(cached, prompt * of_token);
+  EXPECT_LE(cached, (prompt + made) * of_token * 11 / 10);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "mora/training/inference.h"
 #include "serving/running_server.h"
 
 namespace mora {
@@ -219,7 +218,8 @@ TEST_F(Serving, EmbeddingsAreUnitVectorsOfTheWholeBatch) {
   for (const auto& v : vectors) EXPECT_NEAR(cosine(v, v), 1, 1e-5);
   EXPECT_GT(cosine(vectors[0], vectors[1]), cosine(vectors[0], vectors[2]) + 0.2);
 
-  const InferenceModel opened = open_for_inference(test::minilm, trained);  // as mora forward sees it
+  MoRAModel opened(load_model(test::minilm));
+  load_adapter(trained, opened);
   const std::vector<int32_t> ids = load_tokenizer(test::minilm).encode(texts[2]);
   std::vector<int32_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);
@@ -230,7 +230,7 @@ TEST_F(Serving, EmbeddingsAreUnitVectorsOfTheWholeBatch) {
   const NoGrad no_grad;
   Context context;
   const Tensor pooled =
-      opened.model->base().pooled(opened.model->base().hidden_states(alone, context), alone, Pooling::mean, context);
+      opened.base().pooled(opened.base().hidden_states(alone, context), alone, Pooling::mean, context);
   std::vector<float> expected(pooled.values<float>().begin(), pooled.values<float>().end());
   const double length = std::sqrt(cosine(expected, expected));
   json one = {{"model", "trained"}, {"input", texts[2]}, {"encoding_format", "base64"}};
