@@ -348,7 +348,16 @@ void HttpServer::start() {
     });
   }
   s.accept();
-  std::packaged_task<void()> task([&s] { s.io.run(); });
+  std::packaged_task<void()> task([&s] {
+    while (true) {
+      try {
+        s.io.run();
+        return;
+      } catch (const std::exception& error) {  // no memory: that connection is lost, the others go on
+        s.hooks.log(error.what());
+      }
+    }
+  });
   s.ended = task.get_future();
   s.thread = std::thread(std::move(task));
 }
@@ -360,6 +369,7 @@ void HttpServer::stop(std::chrono::milliseconds patience) {
   s.ended.wait_for(patience);  // without connections the thread runs out of work
   s.io.stop();
   s.thread.join();
+  s.stopped = true;  // also where nobody was patient enough for the above to run
 }
 
 }  // namespace mora

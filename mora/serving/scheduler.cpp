@@ -114,6 +114,7 @@ void Scheduler::admit() {
     slots_[batch_->add(std::move(text))] = {first.request.client, first.next};
     if (++first.next == first.request.texts.size()) texts_.pop_front();
   }
+  load_.running = slots_.size();
   int64_t tokens = 0;
   const auto count = [&](const EmbeddingRequest& request) {
     for (const auto& text : request.texts) tokens += std::ssize(text);

@@ -37,6 +37,7 @@ class Serving : public test::RunningServer {
     json body = completion("Once upon a time", 500);
     body["stream"] = true;
     body["temperature"] = 2;  // no end token among so many others
+    body["seed"] = 1;
     connection->send(test::request_text("POST", kCompletions, body.dump()));
     connection->read_until("data: ");
     return connection;
