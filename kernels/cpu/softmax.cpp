@@ -46,8 +46,7 @@ Compute<T> largest_of_chunk(const T* x, int64_t n) {
   using C = Compute<T>;
   constexpr C lowest = -std::numeric_limits<C>::infinity();
   const Tag<T> d;
-  const auto largest =
-      fold(d, x, n, lowest, hn::Set(d, lowest), [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
+  const auto largest = fold(d, x, n, lowest, hn::Set(d, lowest), [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
   return hn::GetLane(hn::MaxOfLanes(d, largest));
 }
 
@@ -58,9 +57,8 @@ Normalizer<Compute<T>> normalizer_of_chunk(const T* x, int64_t n) {
   const Tag<T> d;
   const C largest = largest_of_chunk(x, n);
   const auto base = hn::Set(d, largest == lowest ? C(0) : largest);  // −inf − −inf would be NaN
-  const auto sum =
-      fold(d, x, n, lowest, hn::Zero(d),
-           [&](auto s, auto v) HWY_ATTR { return hn::Add(s, exp_nonpositive(d, hn::Sub(v, base))); });
+  const auto sum = fold(d, x, n, lowest, hn::Zero(d),
+                        [&](auto s, auto v) HWY_ATTR { return hn::Add(s, exp_nonpositive(d, hn::Sub(v, base))); });
   return {largest, hn::GetLane(hn::SumOfLanes(d, sum))};
 }
 
@@ -229,8 +227,8 @@ void cross_entropy_backward_as(const Tensor& x, const int32_t* labels, const Ten
     const C at_label = mine ? C(from[at + label]) : C(0);  // before gx, which may be x, is written
     const auto shift = hn::Set(d, lse_in[row]), scale = hn::Set(d, g[row]);
     map(
-        d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(scale, exp_nonpositive(d, hn::Sub(v, shift))); }, to + at + begin,
-        from + at + begin);
+        d, end - begin, [&](auto v) HWY_ATTR { return hn::Mul(scale, exp_nonpositive(d, hn::Sub(v, shift))); },
+        to + at + begin, from + at + begin);
     if (mine) {
       const C p = hn::GetLane(exp(d, hn::Set(d, at_label - lse_in[row])));
       to[at + label] = T(g[row] * (p - 1));
