@@ -10,12 +10,15 @@ namespace {
 
 struct Arguments {
   ConfigArguments config;
+  bool resume = false;
 };
 
 void run(const Arguments& a, Session& session) {
   const Config config = a.config.load();
-  const TrainResult result = meta_train(config, {.quiet = session.quiet, .signal = watch_signals()});
-  if (result.stopped_by) session.exit_code = 128 + result.stopped_by;
+  const TrainResult result =
+      meta_train(config, {.resume = a.resume, .quiet = session.quiet, .signal = watch_signals()});
+  finish_run(result);
+  if (was_stopped(result, "meta-train", a.config, session)) return;
   session.print_result(to_json(result));
   if (!session.json)
     fmt::print("{0}: {1} meta-updates; adapt it with: mora adapt --meta {0} --data FILE --out DIR\n", result.out,
@@ -30,6 +33,7 @@ void add_meta_train(CLI::App& program, Session& session) {
                                   "learn a start from which few examples of a new task are enough; writes `out`",
                                   [a, &session] { run(*a, session); });
   add_options(*command, a->config);
+  command->add_flag("--resume", a->resume, "go on from the run's last checkpoint");
 }
 
 }  // namespace mora

@@ -17,12 +17,7 @@ void run(const Arguments& arguments, Session& session) {
   const TrainResult result =
       train(config, {.resume = arguments.resume, .quiet = session.quiet, .signal = watch_signals()});
   finish_run(result);
-  if (result.stopped_by) {
-    session.note(fmt::format("stopped after update {}; go on with: mora train {} --resume", result.steps,
-                             arguments.config.words()));
-    session.exit_code = 128 + result.stopped_by;
-    return;
-  }
+  if (was_stopped(result, "train", arguments.config, session)) return;
   session.print_result(to_json(result));
   if (!session.json)
     fmt::print("{0}: {1} updates, adapter in {0}/adapter, charts in {0}/report.html\n", result.out, result.steps);

@@ -51,4 +51,12 @@ void finish_run(const TrainResult& result) {
   write_report(out);
 }
 
+bool was_stopped(const TrainResult& result, std::string_view command, const ConfigArguments& config, Session& session) {
+  if (result.stopped_by == 0) return false;
+  session.note(
+      fmt::format("stopped after update {}; go on with: mora {} {} --resume", result.steps, command, config.words()));
+  session.exit_code = 128 + result.stopped_by;
+  return true;
+}
+
 }  // namespace mora

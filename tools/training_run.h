@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "mora/training/trainer.h"
+#include "tools/config_arguments.h"
 
 namespace mora {
 
@@ -17,5 +18,8 @@ nlohmann::ordered_json to_json(const TrainResult& result);
 
 // Behind a run, whole or stopped: summary.json, {"finished", "result", "environment"}, and report.html.
 void finish_run(const TrainResult& result);
+
+// Whether a signal ended the run of `mora COMMAND`: then the user hears how it goes on, and the exit code says so.
+bool was_stopped(const TrainResult& result, std::string_view command, const ConfigArguments& config, Session& session);
 
 }  // namespace mora

@@ -1,7 +1,7 @@
 // Meta-training of an adapter and its head over a set of tasks, and adapters for a new task in a few steps.
 //
-// A run directory of `mora meta-train` has config.yaml and metrics.jsonl as any run, adapter/ (θ, an adapter as any
-// other), and meta/: meta.json (kind, inner_lr, inner_steps) and for Meta-SGD rates.safetensors.
+// A run directory of `mora meta-train` has config.yaml, metrics.jsonl and checkpoints/ as any run, adapter/ (θ, an
+// adapter as any other), and meta/: meta.json (kind, inner_lr, inner_steps) and for Meta-SGD rates.safetensors.
 #pragma once
 
 #include "mora/training/trainer.h"

@@ -13,12 +13,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t format_version = 6;
+constexpr int64_t format_version = 7;
 constexpr int64_t no_limit = INT64_MAX;
 constexpr const char *optimizer_file = "optimizer.safetensors", *ranks_file = "ranks.safetensors",
-                     *continual_file = "continual.safetensors", *state_file = "state.json";
+                     *learning_file = "learning.safetensors", *state_file = "state.json";
 constexpr const char* member_files[] = {"mora_config.json", "adapter.safetensors", optimizer_file,
-                                        ranks_file,         continual_file,        state_file};
+                                        ranks_file,         learning_file,         state_file};
 
 void write_tensors(const std::filesystem::path& file, const std::vector<NamedTensor>& tensors) {
   std::map<std::string, Tensor> by_name;
@@ -126,7 +126,7 @@ void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& c
   save_adapter(staged.path(), model, info);
   write_tensors(staged.path() / optimizer_file, checkpoint.optimizer);
   write_tensors(staged.path() / ranks_file, checkpoint.ranks);
-  write_tensors(staged.path() / continual_file, checkpoint.continual);
+  write_tensors(staged.path() / learning_file, checkpoint.learning);
   Json state = to_json(checkpoint.progression);
   state["config"] = checkpoint.config;
   state["data"] = checkpoint.data;
@@ -153,9 +153,37 @@ Checkpoint load_checkpoint(const std::filesystem::path& directory) {
   return {at,
           read_tensors(directory / optimizer_file),
           read_tensors(directory / ranks_file),
-          read_tensors(directory / continual_file),
+          read_tensors(directory / learning_file),
           state.string("config"),
           state.string("data")};
+}
+
+bool resume_newest(RunDirectory& run, const std::function<void(const std::filesystem::path&)>& load,
+                   const std::function<void(const std::string&)>& note) {
+  const std::vector<int64_t> steps = run.checkpoints();
+  if (steps.empty())  // it was killed before its first
+    note(run.path().string() + ": no checkpoint yet; starting again from the beginning");
+  for (size_t i = steps.size(); i-- > 0;) {
+    try {
+      load(run.checkpoint(steps[i]));
+      for (size_t damaged = i + 1; damaged < steps.size(); ++damaged) run.set_aside(steps[damaged]);
+      return true;
+    } catch (const IoError& error) {
+      if (i == 0) throw;
+      note(fmt::format("warning: {}; going back to the checkpoint before it", error.what()));
+    }
+  }
+  return false;
+}
+
+void check_same_run(const Checkpoint& checkpoint, const Config& config, const std::string& data) {
+  require<ConfigError>(checkpoint.config == to_yaml(config),
+                       "{0}: the configuration is not the one the run was started with ({0}/config.yaml); resume with "
+                       "the same",
+                       config.out);
+  require<ConfigError>(checkpoint.data == data,
+                       "{}: the training rows are not those the run was started with; resume with the same data",
+                       config.out);
 }
 
 }  // namespace mora

@@ -1,13 +1,14 @@
 // A checkpoint: everything a run needs to go on as if it had never stopped.
 //
 //   checkpoints/step-000200/  mora_config.json  adapter.safetensors  optimizer.safetensors  ranks.safetensors
-//                             continual.safetensors  state.json  manifest.json
+//                             learning.safetensors  state.json  manifest.json
 //
 // The trained tensors are a native adapter (mora/adapter_directory.h), since their shapes change with ranks.
 // The manifest holds the size and checksum of each file and is written last; the directory appears by a rename.
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 
 #include "mora/adapter_directory.h"
@@ -41,9 +42,10 @@ struct Progression {
 
 struct Checkpoint {
   Progression progression;
-  std::vector<NamedTensor> optimizer, ranks, continual;  // moments; what RankPlan and ContinualPlan know
-  std::string config;                                    // resolved YAML of the run that wrote it
-  std::string data{};                                    // checksum of the lengths of its training rows
+  std::vector<NamedTensor> optimizer, ranks;  // moments; what RankPlan knows
+  std::vector<NamedTensor> learning;          // what ContinualPlan knows, or Meta-SGD's rates
+  std::string config;                         // resolved YAML of the run that wrote it
+  std::string data{};                         // checksum of the lengths of its training rows
 };
 
 // With the adapter and head of `model`.
@@ -51,5 +53,12 @@ void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& c
                      const AdapterInfo& info);
 // All but the adapter, which load_adapter reads from the directory. Throws IoError that says what is damaged.
 Checkpoint load_checkpoint(const std::filesystem::path& directory);
+
+// Calls load(directory) for the newest checkpoint of the run that it does not throw IoError for; those after it are set
+// aside. False where the run has none yet. note(line) hears of both.
+bool resume_newest(RunDirectory& run, const std::function<void(const std::filesystem::path&)>& load,
+                   const std::function<void(const std::string&)>& note);
+// Throws ConfigError unless the checkpoint is of `config` and of rows with the checksum `data`.
+void check_same_run(const Checkpoint& checkpoint, const Config& config, const std::string& data);
 
 }  // namespace mora

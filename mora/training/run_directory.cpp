@@ -74,6 +74,7 @@ void add_scalars(TensorboardWriter& events, int64_t step, const nlohmann::ordere
 }  // namespace
 
 RunDirectory::RunDirectory(fs::path path, Start start) : path_(std::move(path)) {
+  require<ConfigError>(start == Start::fresh || fs::exists(path_), "{}: no run to resume here", path_.string());
   make_directory(path_);
   lock_ = take_lock(path_ / "lock");
   clear_left_overs(path_);

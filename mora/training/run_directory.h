@@ -26,7 +26,8 @@ class TensorboardWriter;
 class RunDirectory {
  public:
   // Makes or opens `path` and takes its lock. Throws IoError when another process holds the lock or the directory
-  // cannot be written, and ConfigError when a new run would mix with one that is already there.
+  // cannot be written, and ConfigError when a new run would mix with one that is already there, or there is none to
+  // resume.
   enum class Start { fresh, resume };
   RunDirectory(std::filesystem::path path, Start start);
   RunDirectory(const RunDirectory&) = delete;

@@ -141,6 +141,12 @@ std::vector<int64_t> TaskData::rows_by_label() const {
   return counts;
 }
 
+void TaskData::add_to(Checksum& sum) const {
+  const size_t rows = lengths_.size();
+  sum.update(&rows, sizeof rows);
+  sum.update(lengths_.data(), rows * sizeof lengths_[0]);
+}
+
 TaskData TaskData::subset(std::span<const int64_t> chosen) const {
   TaskData part;
   part.reader_ = reader_;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "loaders/batch.h"
+#include "loaders/checksum.h"
 #include "mora/training/config.h"
 
 namespace mora {
@@ -39,6 +40,9 @@ class TaskData {
   const std::vector<std::string>& labels() const;                         // classification: by class id
   std::vector<int64_t> rows_by_label() const;                             // classification: how many rows of each
   const std::vector<std::string>& warnings() const { return warnings_; }  // one line each
+
+  // The lengths: a checkpoint knows rows by their places, which mean others in a file that was edited.
+  void add_to(Checksum& sum) const;
 
   // The examples `chosen`, in that order.
   TaskData subset(std::span<const int64_t> chosen) const;

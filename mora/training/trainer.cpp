@@ -50,7 +50,9 @@ class Trainer {
         progress_(options.quiet) {}
 
   TrainResult run() {
-    if (!options_.resume || !resume()) begin();
+    auto load = [this](const std::filesystem::path& directory) { restore(directory); };
+    auto note = [this](const std::string& line) { progress_.note(line); };
+    if (!options_.resume || !resume_newest(directory_, load, note)) begin();
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;
     setup_.model->base().pack();
@@ -328,15 +330,9 @@ class Trainer {
     }
   }
 
-  // Of the rows' lengths: a checkpoint knows rows by their places, which mean others in a file that was edited.
   std::string rows_checksum() const {
     Checksum sum;
-    for (const TrainingData& task : setup_.tasks) {
-      const std::vector<int32_t>& lengths = task.train.lengths();
-      const size_t rows = lengths.size();
-      sum.update(&rows, sizeof rows);
-      sum.update(lengths.data(), rows * sizeof lengths[0]);
-    }
+    for (const TrainingData& task : setup_.tasks) task.train.add_to(sum);
     return checksum_text(sum.value());
   }
 
@@ -357,32 +353,9 @@ class Trainer {
     if (ranks_->moves_ranks()) log(ranks_->start());
   }
 
-  // From the newest checkpoint that is whole; false where there is none yet.
-  bool resume() {
-    const std::vector<int64_t> steps = directory_.checkpoints();
-    if (steps.empty())  // it was killed before its first
-      progress_.note(config_.out + ": no checkpoint yet; starting again from the beginning");
-    for (size_t i = steps.size(); i-- > 0;) {
-      try {
-        restore(directory_.checkpoint(steps[i]));
-        for (size_t damaged = i + 1; damaged < steps.size(); ++damaged) directory_.set_aside(steps[damaged]);
-        return true;
-      } catch (const IoError& error) {
-        if (i == 0) throw;
-        progress_.note(fmt::format("warning: {}; going back to the checkpoint before it", error.what()));
-      }
-    }
-    return false;
-  }
-
   void restore(const std::filesystem::path& directory) {
     const Checkpoint checkpoint = load_checkpoint(directory);
-    require<ConfigError>(checkpoint.config == to_yaml(config_),
-                         "{}: the configuration is not the one the run was started with ({}); resume with the same",
-                         config_.out, (directory_.path() / "config.yaml").string());
-    require<ConfigError>(checkpoint.data == rows_checksum(),
-                         "{}: the training rows are not those the run was started with; resume with the same data",
-                         config_.out);
+    check_same_run(checkpoint, config_, rows_checksum());
     MoRAModel& model = *setup_.model;
     model.remove_adapters();
     load_adapter(directory, model);
@@ -392,7 +365,7 @@ class Trainer {
     enter_task();
     optimizer_.load_state(checkpoint.optimizer);
     ranks_->load_state(checkpoint.ranks);
-    continual_.load_state(optimizer_.parameters(), checkpoint.continual);
+    continual_.load_state(optimizer_.parameters(), checkpoint.learning);
     directory_.rewind_metrics(at_.step);
   }
 
@@ -440,9 +413,6 @@ class Trainer {
 
 }  // namespace
 
-TrainResult train(const Config& config, const TrainOptions& options) {
-  require<ConfigError>(!options.resume || std::filesystem::exists(config.out), "{}: no run to resume here", config.out);
-  return Trainer(config, options).run();
-}
+TrainResult train(const Config& config, const TrainOptions& options) { return Trainer(config, options).run(); }
 
 }  // namespace mora

@@ -34,7 +34,7 @@ struct MalformedCheckpoint : ::testing::Test {
 
 TEST_F(MalformedCheckpoint, AMissingMemberIsNamed) {
   for (const char* name : {"mora_config.json", "adapter.safetensors", "optimizer.safetensors", "ranks.safetensors",
-                           "continual.safetensors", "state.json"}) {
+                           "learning.safetensors", "state.json"}) {
     fs::rename(one / name, one / "aside");
     EXPECT_EQ(error(one), std::string(name) + ": missing from the checkpoint");
     fs::rename(one / "aside", one / name);

@@ -25,7 +25,7 @@ inline Checkpoint state_of(int64_t step) {
   return {.progression = {.step = step},
           .optimizer = {{"m", moment}},
           .ranks = {{"r", moment}},
-          .continual = {},
+          .learning = {},
           .config = "out: run\n"};
 }
 

@@ -14,11 +14,11 @@ namespace {
 using mora::test::InputDirectory;
 using mora::test::safetensors_file;
 
-constexpr const char* kMembers[] = {"mora_config.json",  "adapter.safetensors",   "optimizer.safetensors",
-                                    "ranks.safetensors", "continual.safetensors", "state.json"};
+constexpr const char* kMembers[] = {"mora_config.json",  "adapter.safetensors",  "optimizer.safetensors",
+                                    "ranks.safetensors", "learning.safetensors", "state.json"};
 
 std::string manifest_of(const InputDirectory& directory) {
-  std::string text = R"({"format":6,"step":7,"files":{)";
+  std::string text = R"({"format":7,"step":7,"files":{)";
   for (const char* name : kMembers) {
     const auto file = directory / name;
     text += fmt::format("{}\"{}\":{{\"bytes\":{},\"xxh3\":\"{}\"}}", text.back() == '{' ? "" : ",", name,
@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     directory.write("manifest.json", {reinterpret_cast<const char*>(data) + 1, size - 1});
   } else {
     const auto parts = mora::test::parts_of(data, size, 3);
-    for (const char* name : {"ranks.safetensors", "continual.safetensors"})
+    for (const char* name : {"ranks.safetensors", "learning.safetensors"})
       directory.write(name, safetensors_file("{}", ""));
     directory.write("state.json", parts[0]);
     directory.write("optimizer.safetensors", safetensors_file(parts[1], parts[2]));

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -100,6 +102,28 @@ TEST_F(FewShot, TheSameSeedGivesTheSameBits) {
   for (const char* run : {"one", "two"}) meta_train(config(run, meta), {.quiet = true});
   EXPECT_EQ(test::read_bytes(directory / "one/adapter/adapter.safetensors"),
             test::read_bytes(directory / "two/adapter/adapter.safetensors"));
+}
+
+TEST_F(FewShot, AResumedRunIsTheUninterruptedRunToTheBit) {
+  const std::string meta = "{kind: metasgd, shots: 2, queries: 2, tasks_per_step: 2, permute_labels: true}";
+  Config whole = config("whole", meta), parts = config("parts", meta);
+  whole.train.steps = parts.train.steps = 4;
+  meta_train(whole, {.quiet = true});
+  for (int64_t step = 1; step <= 4; ++step) {
+    std::atomic<int> signal{step < 4 ? SIGTERM : 0};
+    const TrainResult result = meta_train(parts, {.resume = step > 1, .quiet = true, .signal = &signal});
+    EXPECT_EQ(result.steps, step);
+    EXPECT_EQ(result.stopped_by, step < 4 ? SIGTERM : 0);
+  }
+  for (const char* file : {"adapter/adapter.safetensors", "meta/rates.safetensors"})
+    EXPECT_TRUE(test::read_bytes(directory / "parts" / file) == test::read_bytes(directory / "whole" / file)) << file;
+  std::ifstream a(directory / "whole/metrics.jsonl"), b(directory / "parts/metrics.jsonl");
+  for (std::string one, other; std::getline(a, one);) {
+    ASSERT_TRUE(std::getline(b, other));
+    EXPECT_EQ(nlohmann::json::parse(one)["loss"], nlohmann::json::parse(other)["loss"]);
+  }
+  parts.meta->shots = 3;
+  EXPECT_THROW(meta_train(parts, {.resume = true, .quiet = true}), ConfigError);
 }
 
 TEST_F(FewShot, WhatDoesNotGoTogetherIsRefused) {
