@@ -31,6 +31,9 @@ Dispatch way(int64_t experts, int64_t rank) {
   return experts * rank <= most_stacked_columns ? Dispatch::stacked : Dispatch::grouped;
 }
 
+// Halting is the layer's, whatever its experts.
+bool is_of_experts(const std::string& name) { return !name.starts_with("act."); }
+
 }  // namespace
 
 RoutedLayer::RoutedLayer(AdapterSpec spec, const RoutedSpec& routed, int64_t in, int64_t out, uint64_t index,
@@ -110,6 +113,7 @@ int64_t RoutedLayer::rows_of_expert(const std::string& name) const {
 }
 
 Tensor RoutedLayer::select(const std::string& name, const Tensor& t, const Change& change) const {
+  if (!is_of_experts(name)) return t;
   const int64_t rows = rows_of_expert(name);
   std::vector<int64_t> kept;
   for (int64_t expert : change.kept)
@@ -120,6 +124,7 @@ Tensor RoutedLayer::select(const std::string& name, const Tensor& t, const Chang
 void RoutedLayer::apply(const Change& change, const RandomStream& stream) {
   invariant(router_ && router_->spec().rule == RoutingSpec::Rule::dynmoe, "experts come and go with dynmoe alone");
   visit_parameters([&](const std::string& name, Tensor& value) {
+    if (!is_of_experts(name)) return;
     Tensor selected = select(name, value, change);
     float* added = selected.mutable_data<float>() + std::ssize(change.kept) * rows_of_expert(name) * in_;
     const int64_t count = change.direction.empty() ? 0 : rows_of_expert(name) * in_;

@@ -46,7 +46,7 @@ class RoutedLayer final : public MoRALayer {
     std::vector<double> direction;  // (in), of unit length: a new expert's row of the router; empty: none is added
     bool operator==(const Change&) const = default;
   };
-  // The rows of a parameter, or of a moment of it, after the change; those of what is added are 0.
+  // The rows of a parameter, or of a moment of it, after the change; those of what is added are 0. Halting's stay.
   Tensor select(const std::string& name, const Tensor& t, const Change& change) const;
   // A new expert adds nothing yet: its B or M is 0, its threshold too. A from `stream`.
   void apply(const Change& change, const RandomStream& stream);

@@ -82,6 +82,8 @@ const Kind kinds[] = {
     {"mora_top_p", "kind: mora, rank: 2, operator: sharing, experts: {count: 4, routing: top_p}"},
     {"lora_dynmoe", "kind: lora, rank: 2, experts: {count: 3, routing: dynmoe, interval: 2, max_count: 5}"},
     {"mora_dynmoe", "kind: mora, rank: 2, experts: {count: 3, routing: dynmoe, interval: 3, max_count: 5}"},
+    {"mora_dynmoe_steps",
+     "kind: mora, rank: 2, experts: {count: 3, routing: dynmoe, interval: 2, max_count: 5}, act: {max_steps: 3}"},
     {"mora_switch", "kind: mora, rank: 2, experts: {count: 4, routing: switch, noise: 0.1}"},
     {"mora_steps", "kind: mora, rank: 2, act: {max_steps: 3, ponder: 0.1}"},
     {"mora_tree_steps",
