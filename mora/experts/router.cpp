@@ -160,8 +160,19 @@ struct ExpertRouter::Level {
     const Tensor own = reshape(child, {rows, parents, children});
     return reshape(parent.defined() ? own * reshape(parent, {rows, parents, 1}) : own, {rows, nodes()});
   }
-  Tensor entropy() const {  // a token's, given the parent; mean
-    return sum(probabilities * reshape(scores.log_p, probabilities.shape())) / -double(rows);
+  Tensor entropies() const {  // each token's, given the parent: (N)
+    return -sum(probabilities * reshape(scores.log_p, probabilities.shape()), {1});
+  }
+  void add_to(TokenRouting& tokens) const {
+    const std::vector<double> entropy = values_of(entropies());
+    tokens.experts.resize(entropy.size());
+    tokens.entropy.resize(entropy.size());
+    const auto width = size_t(nodes());
+    for (size_t n = 0; n < entropy.size(); ++n) {
+      const auto own = chosen.begin() + std::ptrdiff_t(n * width);
+      tokens.experts[n] += std::accumulate(own, own + std::ptrdiff_t(width), 0.0);
+      tokens.entropy[n] += entropy[n];
+    }
   }
 };
 
@@ -184,7 +195,7 @@ Routes ExpertRouter::route(const Tensor& x, Context& context, uint64_t layer) co
     }
     if (any && context.routed) {
       const NoGrad no_grad;
-      noted.entropy += level.entropy().item() * double(level.rows);
+      noted.entropy += sum(level.entropies()).item();
     }
     if (spec_.rule == Rule::switch_top1 && context.training)
       drop_overflow(level.chosen, level.rows, size_t(level.nodes()), spec_.capacity);
@@ -193,6 +204,7 @@ Routes ExpertRouter::route(const Tensor& x, Context& context, uint64_t layer) co
     masks.push_back(level.mask());
     level.gates = level.along(above ? above->gates : Tensor(), gates(level.scores, masks.back()));
     gates_of_levels.push_back(level.gates);
+    if (context.by_token) level.add_to(*context.by_token);
     std::vector<int64_t>& slots = noted.slots.emplace_back(level.nodes());
     for (size_t i = 0; i < level.chosen.size(); ++i) slots[i % slots.size()] += level.chosen[i];
     first += size_t(level.nodes());
@@ -200,6 +212,7 @@ Routes ExpertRouter::route(const Tensor& x, Context& context, uint64_t layer) co
   }
   if (penalty.defined()) context.losses.push_back(penalty);
   if (context.routed) (*context.routed)[layer] = std::move(noted);
+  if (context.by_token) ++context.by_token->layers;
   if (masks.size() == 1) return {gates_of_levels[0], masks[0]};
   return {concat(gates_of_levels, 1), concat(masks, 1)};
 }
@@ -292,24 +305,28 @@ Tensor ExpertRouter::loss(const Level& level) const {
     add(spec_.balance, sum(share * mean(level.probabilities, {0})) * double(level.nodes()));
   }
   if (spec_.z_loss > 0) add(spec_.z_loss, mean(square(logsumexp(level.scores.logits))));
-  if (spec_.entropy > 0 && spec_.rule == Rule::top_p) add(spec_.entropy, level.entropy());
+  if (spec_.entropy > 0 && spec_.rule == Rule::top_p) add(spec_.entropy, mean(level.entropies()));
   return total;
 }
 
 RoutingSummary summarize(const RoutedLayers& layers) {
   RoutingSummary summary;
   double tokens = 0;
+  std::optional<double> idlest;
   for (const auto& [layer, routed] : layers) {
     tokens += double(routed.tokens);
     summary.entropy += routed.entropy;
     summary.steps += routed.steps;
     for (const std::vector<int64_t>& slots : routed.slots) {
       const double used = double(std::accumulate(slots.begin(), slots.end(), int64_t{0}));
-      const double busiest = double(*std::max_element(slots.begin(), slots.end()));
+      const auto [least, most] = std::minmax_element(slots.begin(), slots.end());
+      const double by_fair_share = double(slots.size()) / std::max(1.0, used);
       summary.active_experts += used;
-      summary.load_max = std::max(summary.load_max, busiest * double(slots.size()) / std::max(1.0, used));
+      summary.load_max = std::max(summary.load_max, double(*most) * by_fair_share);
+      idlest = std::min(idlest.value_or(summary.load_max), double(*least) * by_fair_share);
     }
   }
+  summary.load_min = idlest.value_or(0);
   summary.active_experts /= std::max(1.0, tokens);
   summary.entropy /= std::max(1.0, tokens);
   summary.steps /= std::max(1.0, tokens);

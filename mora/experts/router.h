@@ -70,7 +70,7 @@ class ExpertRouter {
   //            1 where balanced.                            Fedus et al. 2022, equation 4
   //   z_loss   mean (logsumexp logits)²                     Zoph et al. 2022, "ST-MoE", equation 5
   //   entropy  of the leaf's probability, mean, in nats
-  // What was chosen goes to context.routed where it is asked for.
+  // What was chosen goes to context.routed and context.by_token where it is asked for.
   Routes route(const Tensor& x, Context& context, uint64_t layer) const;
   void visit_parameters(FunctionRef<void(const std::string& name, Tensor& value)> visit);
   const RoutingSpec& spec() const { return spec_; }
@@ -99,10 +99,10 @@ class ExpertRouter {
   Tensor weight_, threshold_weight_, threshold_bias_, expert_threshold_;
 };
 
-// Over all layers: experts and steps a token (means; 0 where there are none), the busiest expert's tokens by the fair
-// share of its level, and the mean entropy.
+// Over all layers: experts and steps a token (means; 0 where there are none), the idlest and the busiest expert's
+// tokens by the fair share of their level, and the mean entropy.
 struct RoutingSummary {
-  double active_experts = 0, load_max = 0, entropy = 0, steps = 0;
+  double active_experts = 0, load_min = 0, load_max = 0, entropy = 0, steps = 0;
 };
 RoutingSummary summarize(const RoutedLayers& layers);
 // Adds what another batch did.

@@ -19,6 +19,12 @@ struct RoutedTokens {
 };
 using RoutedLayers = std::map<uint64_t, RoutedTokens>;  // by the layer's number
 
+// What each token of a batch used, summed over the layers that route it.
+struct TokenRouting {
+  std::vector<double> experts, entropy;  // (N); entropy in nats
+  int64_t layers = 0;
+};
+
 // Rows of a batch that go by one of a model's adapters (mora/multi_adapter_model.h); 0: by none.
 struct AdapterRows {
   size_t adapter = 0;
@@ -32,9 +38,10 @@ struct Context {
   bool recompute = false;  // blocks keep their inputs alone for the backward, which runs them again
   uint64_t seed = 0;
   uint64_t epoch = 0;
-  uint64_t step = 0;               // micro-batches since the start
-  Tensors losses;                  // scalars, already weighted
-  RoutedLayers* routed = nullptr;  // where routed layers note what they did; a recomputed block notes the same again
+  uint64_t step = 0;                 // micro-batches since the start
+  Tensors losses;                    // scalars, already weighted
+  RoutedLayers* routed = nullptr;    // where routed layers note what they did; a recomputed block notes the same again
+  TokenRouting* by_token = nullptr;  // the same of each token; of a batch that goes by one adapter
   std::vector<AdapterRows> adapter_rows = {};  // end to end; none: no adapter, a single one: it holds for all rows
 
   RandomKey key(uint64_t layer, Purpose purpose) const { return {seed, epoch, step, layer, purpose}; }

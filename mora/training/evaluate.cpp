@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "autograd/ops/reduce.h"
 #include "loaders/durable_file.h"
 #include "loaders/utf8.h"
 
@@ -27,15 +28,40 @@ void for_each_batch(const TaskData& data, Visit visit) {
   }
 }
 
-Evaluation evaluate_language(const MoRAModel& model, const TaskData& data) {
+void visit_tokens(const PackedBatch& batch, const Tensor& losses, const TokenRouting& routing,
+                  const TokenVisitor& visit) {
+  const std::vector<int32_t> labels = next_token_labels(batch);
+  const double layers = double(std::max<int64_t>(1, routing.layers));
+  for (size_t b = 0; b + 1 < batch.offsets.size(); ++b) {
+    for (auto n = size_t(batch.offsets[b]); n < size_t(batch.offsets[b + 1]); ++n) {
+      if (labels[n] < 0) continue;
+      PredictedToken token{batch.rows[b], batch.positions[n] + 1, labels[n], double(losses.values<float>()[n])};
+      token.is_routed = routing.layers > 0;
+      if (token.is_routed) token.experts = routing.experts[n] / layers, token.entropy = routing.entropy[n] / layers;
+      visit(token);
+    }
+  }
+}
+
+Evaluation evaluate_language(const MoRAModel& model, const TaskData& data, const TokenVisitor& visit) {
   const Objective objective{.task = Task::causal_lm, .class_weights = {}};
   double loss = 0, labels = 0;
+  RoutedLayers all_routed;
   for_each_batch(data, [&](const PackedBatch& batch) {
+    RoutedLayers routed;
+    TokenRouting by_token;
     Context context;
+    context.routed = &routed;
+    if (visit) context.by_token = &by_token;
+    const Tensor losses = objective.next_token_losses(model, batch, context);
     labels += objective.weight(batch);
-    loss += objective.total(model, batch, context).item();
+    loss += sum(losses).item();
+    accumulate(all_routed, routed);
+    if (visit) visit_tokens(batch, losses, by_token, visit);
   });
-  return {loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels))};
+  Evaluation evaluation{loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels))};
+  evaluation.routed = std::move(all_routed);
+  return evaluation;
 }
 
 nlohmann::ordered_json class_prediction(std::span<const double> p, size_t truth,
@@ -110,16 +136,19 @@ std::vector<float> outputs_of(const MoRAModel& model, const TaskData& data) {
   return outputs;
 }
 
-Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task) {
+Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task, const TokenVisitor& visit) {
   const NoGrad no_grad;
-  if (task == Task::causal_lm) return evaluate_language(model, data);
+  if (task == Task::causal_lm) return evaluate_language(model, data, visit);
   const Objective objective{.task = task, .class_weights = {}};
   double loss = 0;
   std::vector<double> outputs, targets;
   std::vector<int64_t> classes;
   int64_t width = 1;
+  RoutedLayers all_routed;
   for_each_batch(data, [&](const PackedBatch& batch) {
+    RoutedLayers routed;
     Context context;
+    context.routed = &routed;
     const Tensor logits = model.logits(to_sequences(batch), context);
     loss += objective.total_of(logits, batch).item();
     width = logits.dim(1);
@@ -132,12 +161,13 @@ Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task) {
     }
     classes.insert(classes.end(), batch.labels.begin(), batch.labels.end());
     targets.insert(targets.end(), batch.targets.begin(), batch.targets.end());
+    accumulate(all_routed, routed);
   });
   loss /= double(data.size());
   MetricReport metrics =
       task == Task::regression ? regression_metrics(targets, outputs) : classification_metrics(classes, outputs, width);
   if (task != Task::regression) targets.assign(classes.begin(), classes.end());
-  return {loss, std::move(metrics), std::move(outputs), std::move(targets)};
+  return {loss, std::move(metrics), std::move(outputs), std::move(targets), std::move(all_routed)};
 }
 
 }  // namespace mora

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 
 #include "mora/training/metrics.h"
@@ -18,7 +19,19 @@ struct Evaluation {
   std::vector<double> predictions = {};
   // By row: the class, or the value.
   std::vector<double> truths = {};
+  RoutedLayers routed = {};  // what routed layers did, over all rows
 };
+
+// A token that a language model was asked for.
+struct PredictedToken {
+  int64_t row, place;  // of the data, and in the row, from 0
+  int32_t id;
+  double loss;             // cross-entropy
+  double experts = 0;      // that the token before it used, where it was predicted: the mean over the routed layers
+  double entropy = 0;      // of the routers there, in nats; likewise
+  bool is_routed = false;  // there are routed layers
+};
+using TokenVisitor = std::function<void(const PredictedToken&)>;
 
 // {"loss": …, metrics …, "tokens": …, "confusion": [[…]]}; a metric that is undefined is null.
 nlohmann::ordered_json to_json(const Evaluation& evaluation);
@@ -30,8 +43,8 @@ nlohmann::ordered_json to_json(const Evaluation& evaluation);
 void write_predictions(const std::filesystem::path& file, const Evaluation& evaluation, const TaskData& data,
                        Task task);
 
-// Runs the model over all examples without recording.
-Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task);
+// Runs the model over all examples without recording. causal_lm: `visit` is shown each labelled token, in order.
+Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task, const TokenVisitor& visit = {});
 
 // The head's outputs, (rows, classes) row-major: logits, in the order of the examples.
 std::vector<float> outputs_of(const MoRAModel& model, const TaskData& data);

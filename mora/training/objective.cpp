@@ -43,9 +43,12 @@ Tensor Objective::total_of(const Tensor& logits, const PackedBatch& batch) const
 
 Tensor Objective::total(const MoRAModel& model, const PackedBatch& batch, Context& context) const {
   if (task != Task::causal_lm) return total_of(model.logits(to_sequences(batch), context), batch);
+  return sum(next_token_losses(model, batch, context));
+}
+
+Tensor Objective::next_token_losses(const MoRAModel& model, const PackedBatch& batch, Context& context) const {
   const Tensor hidden = model.base().hidden_states(to_sequences(batch), context);  // (N, d)
-  return sum(
-      linear_cross_entropy(hidden, model.base().lm_head(), Tensor::from(next_token_labels(batch), {batch.tokens()})));
+  return linear_cross_entropy(hidden, model.base().lm_head(), Tensor::from(next_token_labels(batch), {batch.tokens()}));
 }
 
 }  // namespace mora

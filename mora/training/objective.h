@@ -14,6 +14,8 @@ struct Objective {
 
   // What the total is divided by for a mean: labelled rows, their class weights, or labelled tokens.
   double weight(const PackedBatch& batch) const;
+  // causal_lm: the cross-entropy of each token's next one, (N); 0 where that is not trained.
+  Tensor next_token_losses(const MoRAModel& model, const PackedBatch& batch, Context& context) const;
   // Σ of the losses: cross-entropy of rows, squared errors, or cross-entropy of labelled tokens; a scalar.
   Tensor total(const MoRAModel& model, const PackedBatch& batch, Context& context) const;
   // The same from outputs already computed: logits (B, classes) of classification or regression.

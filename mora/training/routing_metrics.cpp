@@ -25,6 +25,7 @@ Json routing_metrics(const RoutedLayers& routed) {
   Json metrics = Json::object();
   if (summary.active_experts > 0) {
     metrics["active_experts"] = summary.active_experts;
+    metrics["expert_load_min"] = summary.load_min;
     metrics["expert_load_max"] = summary.load_max;
     metrics["router_entropy"] = summary.entropy;
   }
@@ -39,7 +40,7 @@ Json routing_by_layer(const MoRAModel& model, const RoutedLayers& routed) {
     const auto seen = layer ? routed.find(layer->index()) : routed.end();
     if (seen == routed.end()) continue;
     Json own = routing_metrics({*seen});
-    own.erase("expert_load_max");
+    for (const char* key : {"expert_load_min", "expert_load_max"}) own.erase(key);
     if (!seen->second.slots.empty()) own["load"] = load_of(seen->second);
     layers[path] = std::move(own);
   }

@@ -124,6 +124,48 @@ TEST_F(Cli, EvalCountsTheTokensOfALanguageModel) {
   EXPECT_EQ(last_line(result.out).at("tokens"), 8);  // the first of eight has nothing before it; the end token is one
 }
 
+TEST_F(Cli, EvalShowsEachTokensLossAndItsExperts) {
+  const std::string model = (fs::path(MORA_SOURCE_DIR) / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf").string();
+  const fs::path data = directory_ / "text.txt", run = directory_ / "run", tokens = directory_ / "tokens.jsonl";
+  std::ofstream(data) << "Rain fell on the roof all night.\nIt stopped.\n";
+  std::ofstream(directory_ / "run.yaml")
+      << "model: " << model << "\ntask: causal_lm\ndata: {train: " << data.string() << "}\nout: " << run.string()
+      << "\nadapter: {kind: lora, rank: 2, targets: [q_proj], experts: {count: 4, routing: top_p}}\n"
+         "train: {steps: 1, epochs: null, batch_size: 2, eval_every: null, save_every: null}\n";
+  const Result trained = mora({"train", (directory_ / "run.yaml").string(), "--quiet"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  std::vector<std::string> words{"eval",   "--model",   model,      "--data",        data.string(),
+                                 "--task", "causal_lm", "--tokens", tokens.string(), "--json"};
+  for (const bool routed : {false, true}) {
+    if (routed) words.insert(words.end(), {"--adapter", (run / "adapter").string()});
+    const Result result = mora(words);
+    ASSERT_EQ(result.code, 0) << result.err;
+    const nlohmann::json whole = last_line(result.out);
+    double loss = 0;
+    std::vector<std::pair<int, int>> places;
+    std::ifstream lines(tokens);
+    for (std::string line; std::getline(lines, line);) {
+      const nlohmann::json token = nlohmann::json::parse(line);
+      loss += token.at("loss").get<double>();
+      places.emplace_back(token.at("row"), token.at("place"));
+      ASSERT_EQ(token.contains("active_experts"), routed);
+      if (!routed) continue;
+      EXPECT_GE(token["active_experts"], 1);
+      EXPECT_LE(token["active_experts"], 4);
+      EXPECT_GT(token["router_entropy"], 0);
+      EXPECT_LE(token["router_entropy"].get<double>(), std::log(4.0) + 1e-6);
+    }
+    ASSERT_EQ(std::ssize(places), whole.at("tokens").get<int64_t>());
+    EXPECT_EQ(places.front(), std::pair(0, 1));
+    EXPECT_EQ(places[8], std::pair(1, 1));
+    EXPECT_NEAR(loss / double(places.size()), whole.at("loss").get<double>(), 1e-6);
+    EXPECT_EQ(whole.contains("expert_load_min"), routed);
+  }
+  const Result wrong = mora(
+      {"eval", "--model", model, "--data", data.string(), "--task", "classification", "--tokens", tokens.string()});
+  EXPECT_EQ(wrong.code, 1);
+}
+
 struct WrongUse {
   std::vector<std::string> words;
   int code;

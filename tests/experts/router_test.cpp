@@ -374,6 +374,19 @@ TEST(ExpertRouter, TokensOfHigherEntropyUseMoreExpertsWithTopP) {
   EXPECT_EQ(experts_before, 1);
 }
 
+TEST(ExpertRouter, WhatEachTokenUsedIsSummedOverLayers) {
+  const ExpertRouter router =
+      router_of({.rule = Rule::top_p, .levels = {4}}, 1, {{"router.weight", tensor_of({{5}, {3}, {1}, {0}})}});
+  TokenRouting tokens;
+  Context context;
+  context.by_token = &tokens;
+  for (uint64_t layer : {1, 2}) router.route(tensor_of({{0}, {2}}), context, layer);
+  EXPECT_EQ(tokens.layers, 2);
+  EXPECT_EQ(tokens.experts, (Row{2 * 2, 2 * 1}));  // the least n with n/4 > 0.4; the first, of p ≈ 1
+  EXPECT_NEAR(tokens.entropy[0], 2 * std::log(4), 1e-9);
+  EXPECT_LT(tokens.entropy[1], 0.3);
+}
+
 TEST(ExpertRouter, NoiseAndCapacityAreOfTrainingAlone) {
   const ExpertRouter router = router_of({.rule = Rule::switch_top1, .levels = {2}, .noise = 0.5}, 2);
   const Tensor x = Tensor::from(Row{1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2}, {6, 2});
@@ -443,6 +456,9 @@ TEST(ExpertRouter, TheSummaryIsOverTokensAndTheBusiestLevel) {
   const RoutingSummary summary = summarize(layers);
   EXPECT_DOUBLE_EQ(summary.active_experts, 65.0 / 40);
   EXPECT_DOUBLE_EQ(summary.load_max, 4);
+  EXPECT_EQ(summary.load_min, 0);
+  layers.erase(2);
+  EXPECT_DOUBLE_EQ(summarize(layers).load_min, 0.8);
   EXPECT_DOUBLE_EQ(summary.entropy, 0.5);
   EXPECT_EQ(summary.steps, 0);
 }
