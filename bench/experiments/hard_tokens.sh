@@ -4,7 +4,7 @@
 # the layers: those of the token before, from which it was predicted, and those of the token itself, when it was read. Beside them, in the group, the
 # correlation of a token's active experts with the entropy of its routers and with the frozen model's loss.
 #
-# usage: bench/experiments/hard_tokens.sh        (tools/fetch.sh smollm2 reviews; about 5 minutes on two cores)
+# usage: bench/experiments/hard_tokens.sh        (tools/fetch.sh smollm2 reviews; some minutes on two cores)
 . "$(dirname "$0")/common.sh"
 model=.cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
 head -n "$([ "${SHORT:-}" ] && echo 9 || echo 401)" .cache/data/reviews.valid.tsv >"$runs/held_out.tsv"
