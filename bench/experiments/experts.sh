@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One MoRA against mixtures of small ones at the nearest equal number of trained parameters, routers included, with adaptive steps and without, on four
 # domains of sentiment at once: accuracy by domain; over 100 rows of each: experts and steps a token, the idlest and the busiest expert of any layer
-# by its fair share; speed. MiniLM, 60 updates of 32 rows, three seeds. `unbalanced` is top-2 without the balance loss.
+# by its fair share; speed. MiniLM, 60 updates of 32 rows, three seeds. `balanced` is top-2 with five times the balance loss, `unbalanced` is without.
 #
 # usage: bench/experiments/experts.sh        (tools/fetch.sh minilm reviews products tweets editorials; about half an hour on two cores)
 . "$(dirname "$0")/common.sh"
@@ -23,6 +23,7 @@ settings_of() {  # settings_of ADAPTER: the rank at which 8 experts and a router
   case $1 in
     mora) echo adapter.rank=36 ;;
     top-2) echo adapter.rank=4 adapter.experts.count=8 ;;
+    balanced) echo adapter.rank=4 adapter.experts.count=8 adapter.experts.balance=0.05 ;;
     unbalanced) echo adapter.rank=4 adapter.experts.count=8 adapter.experts.balance=0 ;;
     top-p) echo adapter.rank=4 adapter.experts.count=8 adapter.experts.routing=top_p ;;
     threshold) echo adapter.rank=4 adapter.experts.count=8 adapter.experts.routing=threshold ;;
@@ -44,7 +45,7 @@ of_adapter() {  # of_adapter ADAPTER STEPS: its settings, in the array `settings
   read -ra settings <<<"$(settings_of "$1")"
   if [ "$2" = adaptive ]; then settings+=(adapter.act.max_steps=4); fi
 }
-adapters="mora top-2 unbalanced top-p threshold tree"
+adapters="mora top-2 balanced unbalanced top-p threshold tree"
 
 for seed in $(seeds 3); do  # a seed of every adapter before the next: stopped early, it has compared all
   for adapter in $adapters; do
