@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, and touches nothing when none is.
 #
-# usage: tools/install_dependencies.sh [build] [fetch] [test] [check] [bare]      (default: build fetch)
+# usage: tools/install_dependencies.sh [build] [fetch] [test] [check] [bare] [package]      (default: build fetch)
 #   build  compiler, CMake and the libraries of cmake/Dependencies.cmake (Debian's dnnl-config.cmake asks for OpenCL's headers)
 #   fetch  what tools/fetch.sh needs
 #   test   what tools/test.sh needs besides
 #   check  what tools/test.sh --all adds: clang, its sanitizer runtimes, linters
 #   bare   what tools/bare_root.sh adds: debootstrap
+#   package  what cpack adds, for the Debian package
 # As root it installs; otherwise through sudo; with neither it prints the one line to run and exits 1.
 . "$(dirname "$0")/common.sh"
 
@@ -18,6 +19,7 @@ declare -A packages=(
   [test]="git"
   [check]="clang clang-format clang-tidy clang-tools libclang-rt-14-dev libomp-dev cppcheck"
   [bare]="debootstrap"
+  [package]="dpkg-dev file"
 )
 [ $# -gt 0 ] || set -- build fetch
 
@@ -26,7 +28,7 @@ installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = i
 command -v apt-get >/dev/null || fail "no apt-get here: MoRA is built on Debian 12; elsewhere install the equivalents of: ${packages[build]//$'\n'/ }"
 missing=()
 for group; do
-  [ -n "${packages[$group]:-}" ] || fail "install_dependencies: unknown group '$group' (build, fetch, test, check, bare)"
+  [ -n "${packages[$group]:-}" ] || fail "install_dependencies: unknown group '$group' (build, fetch, test, check, bare, package)"
   for package in ${packages[$group]}; do
     installed "$package" || missing+=("$package")
   done
