@@ -11,7 +11,7 @@ cd "$root"
 jobs=$(nproc)
 
 declare -A budgets=([dependencies]=180 [fetch]=90 [build]=480 [test]=300 [tree]=10
-                    [format]=20 [lint]=300 [asan]=1200 [tsan]=600 [fuzz]=700)
+                    [format]=20 [lint]=300 [asan]=1200 [tsan]=600 [fuzz]=900)
 release=(dependencies fetch build test tree)
 extra=(format lint asan tsan fuzz)
 
