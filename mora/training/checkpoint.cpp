@@ -158,8 +158,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& directory) {
           state.string("data")};
 }
 
-bool resume_newest(RunDirectory& run, const std::function<void(const std::filesystem::path&)>& load,
-                   const std::function<void(const std::string&)>& note) {
+bool resume_newest(RunDirectory& run, FunctionRef<void(const std::filesystem::path&)> load,
+                   FunctionRef<void(const std::string&)> note) {
   const std::vector<int64_t> steps = run.checkpoints();
   if (steps.empty())  // it was killed before its first
     note(run.path().string() + ": no checkpoint yet; starting again from the beginning");

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <optional>
 
 #include "mora/adapter_directory.h"
@@ -56,8 +55,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& directory);
 
 // Calls load(directory) for the newest checkpoint of the run that it does not throw IoError for; those after it are set
 // aside. False where the run has none yet. note(line) hears of both.
-bool resume_newest(RunDirectory& run, const std::function<void(const std::filesystem::path&)>& load,
-                   const std::function<void(const std::string&)>& note);
+bool resume_newest(RunDirectory& run, FunctionRef<void(const std::filesystem::path&)> load,
+                   FunctionRef<void(const std::string&)> note);
 // Throws ConfigError unless the checkpoint is of `config` and of rows with the checksum `data`.
 void check_same_run(const Checkpoint& checkpoint, const Config& config, const std::string& data);
 
