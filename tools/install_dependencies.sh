@@ -16,7 +16,7 @@ declare -A packages=(
            libhwy-dev libfmt-dev libyaml-cpp-dev libcli11-dev libpcre2-dev libutf8proc-dev libxxhash-dev libgtest-dev
            libboost-dev libboost-context-dev"
   [fetch]="python3-pip unzip ca-certificates"
-  [test]="git"
+  [test]="git valgrind"
   [check]="clang clang-format clang-tidy clang-tools libclang-rt-14-dev libomp-dev cppcheck"
   [bare]="debootstrap"
   [package]="dpkg-dev file"

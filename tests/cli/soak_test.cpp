@@ -6,12 +6,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "cli/program.h"
-#include "engine/error.h"
-#include "loaders/temporary_directory.h"
+#include "cli/tiny_model.h"
 
 namespace {
 
@@ -55,33 +53,7 @@ int64_t last_step(const fs::path& metrics) {
   return at == std::string::npos ? 0 : std::atoll(tail.c_str() + at + 8);
 }
 
-struct Soak : ::testing::Test {
-  mora::test::TemporaryDirectory directory;
-
-  // The golden BERT with a tokenizer for its vocabulary of 80: four special tokens, then words.
-  void write_model() const {
-    const fs::path model = directory / "model", golden = fs::path(MORA_SOURCE_DIR) / "tests/goldens/models/bert";
-    fs::create_directory(model);
-    for (const char* name : {"config.json", "model.safetensors"}) fs::copy(golden / name, model / name);
-    nlohmann::json vocabulary = {{"[PAD]", 0}, {"[UNK]", 1}, {"[CLS]", 2}, {"[SEP]", 3}};
-    for (int i = 4; i < 80; ++i) vocabulary[fmt::format("w{}", i)] = i;
-    const nlohmann::json pair = {{"type", "WordPiece"},
-                                 {"unk_token", "[UNK]"},
-                                 {"continuing_subword_prefix", "##"},
-                                 {"max_input_chars_per_word", 100},
-                                 {"vocab", vocabulary}};
-    directory.write("model/tokenizer.json",
-                    nlohmann::json{{"model", pair}, {"pre_tokenizer", {{"type", "WhitespaceSplit"}}}}.dump());
-  }
-  std::string write_data(const std::string& name, int rows) const {
-    std::string text = "text\tlabel\n";
-    for (int row = 0; row < rows; ++row) {  // of one length: a new shape of a product is a new kernel, which is kept
-      for (int i = 0; i < 8; ++i) text += fmt::format("w{} ", 4 + (row * 31 + i * 17) % 76);
-      text += fmt::format("\t{}\n", row % 3);
-    }
-    return directory.write(name, text).string();
-  }
-};
+struct Soak : mora::test::TinyModel {};
 
 TEST_F(Soak, MemoryAndOpenFilesDoNotGrow) {
   const char* asked = std::getenv("MORA_TEST_SOAK");
