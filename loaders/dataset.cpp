@@ -75,15 +75,14 @@ std::string excerpt(std::string_view text) {
   return out;
 }
 
-std::string missing_column(std::string_view name, const std::vector<std::string>& names) {
+std::string missing_column(std::string_view name, const std::vector<std::string>& names, std::string_view otherwise) {
   constexpr size_t kMaxListed = 20;
   std::string list;
   for (size_t i = 0; i < std::min(names.size(), kMaxListed); ++i) list += (i ? ", " : "") + excerpt(names[i]);
   if (names.size() > kMaxListed) list += fmt::format(" and {} more", names.size() - kMaxListed);
   const std::string nearest = nearest_name(name, names);
   return fmt::format("no column '{}'; there is {}; {}", excerpt(name), list.empty() ? "none" : list,
-                     nearest.empty() ? "a file without a header line is read by index (0, 1, …)"
-                                     : fmt::format("did you mean '{}'?", excerpt(nearest)));
+                     nearest.empty() ? otherwise : fmt::format("did you mean '{}'?", excerpt(nearest)));
 }
 
 std::unique_ptr<RecordFormat> open_format(const DataFile& file, const DataOptions& options) {
@@ -199,7 +198,8 @@ float target_of(const Row& row, size_t index) {
   const char* first = text.data() + (text.starts_with('+') ? 1 : 0);
   const auto [end, error] = std::from_chars(first, text.data() + text.size(), value);
   require<IoError>(error == std::errc() && end == text.data() + text.size() && std::isfinite(value),
-                   "{}: column '{}': '{}' is no finite number", row.where, field.name, excerpt(text));
+                   "{}: column '{}': '{}' is no finite number, which regression learns", row.where, field.name,
+                   excerpt(text));
   return value;
 }
 

@@ -182,7 +182,7 @@ class Delimited : public RecordFormat {
                          "{}:{}: two columns are called '{}'", file_.path(), first.line, wanted_[i]);
       }
       require<IoError>(at != kAbsent || i >= required, "{}:{}: {}", file_.path(), first.line,
-                       missing_column(wanted_[i], header));
+                       missing_column(wanted_[i], header, "a file without a header line is read by index (0, 1, …)"));
       places_.push_back(at);
     }
   }

@@ -80,7 +80,8 @@ class Jsonl : public RecordFormat {
     for (const std::string& name : options_.columns) {
       const auto member = object.find(name);
       if (member == object.end())
-        fail<IoError>("{}:{}: {}", file_.path(), record.line, missing_column(name, keys(object)));
+        fail<IoError>("{}:{}: {}", file_.path(), record.line,
+                      missing_column(name, keys(object), "each object needs it"));
       fields.push_back(to_field(name, *member, record.text));
     }
     for (const std::string& name : options_.optional) {
@@ -113,8 +114,11 @@ class Jsonl : public RecordFormat {
       const std::string prefix = where + ": line 1: ";
       const std::string_view what = error.what();
       if (!what.starts_with(prefix)) throw;
-      fail<IoError>("{}: {}{}", where, what.substr(prefix.size()),
-                    record.ended ? "" : "; the last record seems to be cut short");
+      const std::string_view problem = what.substr(prefix.size());
+      const char* hint = !record.ended                         ? "; the last record seems to be cut short"
+                         : problem.starts_with("syntax error") ? "; each line is a JSON object"
+                                                               : "";
+      fail<IoError>("{}: {}{}", where, problem, hint);
     }
     require<IoError>(value.is_object(), "{}: each line is an object, this one is {} {}", where,
                      value.is_array() ? "an" : "a", value.type_name());

@@ -16,7 +16,7 @@ constexpr std::string_view kBom = "\xEF\xBB\xBF";
 }  // namespace
 
 DataFile::DataFile(const std::string& path) : path_(path), file_(open_regular_file(path)) {
-  require<IoError>(file_.bytes > 0, "{}: the file is empty", path_);
+  require<IoError>(file_.bytes > 0, "{}: the file is empty; it needs rows to read", path_);
 }
 
 size_t DataFile::read(uint64_t offset, char* into, size_t count) const {

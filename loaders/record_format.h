@@ -46,7 +46,7 @@ bool next_line(LineReader& lines, Record& record);
 // A piece of a file as an error repeats it: one line, 60 bytes at most.
 std::string excerpt(std::string_view text);
 
-// "no column 'txt'; it has text, label; did you mean 'text'?"
-std::string missing_column(std::string_view name, const std::vector<std::string>& names);
+// "no column 'txt'; there is text, label; did you mean 'text'?", or what to do where no name is near.
+std::string missing_column(std::string_view name, const std::vector<std::string>& names, std::string_view otherwise);
 
 }  // namespace mora

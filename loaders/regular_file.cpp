@@ -7,8 +7,10 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <vector>
 
 #include "engine/error.h"
+#include "loaders/nearest.h"
 
 namespace mora {
 namespace {
@@ -18,6 +20,17 @@ std::string_view kind_of(mode_t mode) {
   if (S_ISFIFO(mode)) return "a named pipe";
   if (S_ISSOCK(mode)) return "a socket";
   return "a device";
+}
+
+// The file beside it of the same kind that a mistyped name is nearest to, or "".
+std::string nearest_file(const std::filesystem::path& missing) {
+  const std::filesystem::path folder = missing.parent_path();
+  std::vector<std::string> stems;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.empty() ? "." : folder, ignored))
+    if (entry.path().extension() == missing.extension()) stems.push_back(entry.path().stem().string());
+  const std::string nearest = nearest_name(missing.stem().string(), stems);
+  return nearest.empty() ? "" : (folder / (nearest + missing.extension().string())).string();
 }
 
 }  // namespace
@@ -44,7 +57,9 @@ RegularFile open_regular_file(const std::filesystem::path& file) {
     struct stat link {};
     const bool dangling = error == ENOENT && ::lstat(file.c_str(), &link) == 0 && S_ISLNK(link.st_mode);
     require<IoError>(!dangling, "{}: a symbolic link to a file that does not exist", file.string());
-    fail<IoError>("{}: cannot open: {}", file.string(), std::strerror(error));
+    const std::string nearest = error == ENOENT ? nearest_file(file) : "";
+    fail<IoError>("{}: cannot open: {}{}", file.string(), std::strerror(error),
+                  nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest));
   }
   struct stat status {};
   const bool known = ::fstat(fd.get(), &status) == 0;

@@ -198,8 +198,8 @@ void SafetensorsFile::check_layout() const {
                      shape_text(t.shape), t.dtype, bytes, t.bytes());
   }
   const size_t data = map_->size() - data_begin_;
-  require<IoError>(at <= data, "{}: truncated: the tensors need {} bytes of data, the file has {}", path().string(), at,
-                   data);
+  require<IoError>(at <= data, "{}: truncated: the tensors need {} bytes of data, the file has {}; copy it anew",
+                   path().string(), at, data);
   require<IoError>(at == data, "{}: {} trailing bytes after the last tensor", path().string(), data - at);
 }
 

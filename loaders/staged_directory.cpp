@@ -35,8 +35,8 @@ void make_directory(const fs::path& path) {
   if (fs::is_directory(path, error)) return;
   if (!parent.empty()) make_directory(parent);
   fs::create_directory(without_end_slash(path), error);
-  require<IoError>(!error && fs::is_directory(path), "{}: cannot make the directory: {}", path.string(),
-                   error ? error.message() : "a file is there");
+  require<IoError>(!error && fs::is_directory(path), "{}: cannot make the directory: {}; choose another place",
+                   path.string(), error ? error.message() : "a file is there");
   sync_directory(parent.empty() ? "." : parent);  // or a power cut takes it, and all that is synced in it
 }
 

@@ -239,7 +239,8 @@ AdapterInfo native_info(const JsonFields& fields) {
 bool is_native(const std::filesystem::path& directory) {
   if (std::filesystem::exists(directory / "mora_config.json")) return true;
   require<IoError>(std::filesystem::exists(directory / "adapter_config.json"),
-                   "{}: no adapter here: neither mora_config.json nor adapter_config.json", directory.string());
+                   "{}: no adapter here: neither mora_config.json nor adapter_config.json{}", directory.string(),
+                   std::filesystem::exists(directory / "adapter") ? "; a run's is in its adapter/" : "");
   return false;
 }
 

@@ -37,13 +37,13 @@ void add_adapt(CLI::App& program, Session& session) {
   command->add_option("--text", a->options.data.text, "the text's column (default: text)")->type_name("COLUMN");
   command->add_option("--label", a->options.data.label, "the label's column (default: label)")->type_name("COLUMN");
   command->add_option("--max-length", a->options.data.max_length, "tokens a row is cut to (default: 256)")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->type_name("N");
   command->add_option("--steps", a->options.steps, "updates (default: meta.inner_steps of the meta-training)")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->type_name("N");
   command->add_option("--lr", a->options.rate, "learning rate (default: meta.inner_lr of the meta-training)")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->type_name("RATE");
 }
 

@@ -30,6 +30,10 @@ struct Session {
 CLI::App* add_command(CLI::App& program, Session& session, const std::string& name, const std::string& summary,
                       std::function<void()> run);
 
+// Checks of an option's number, with what is expected in words.
+CLI::Validator at_least(int64_t least);
+CLI::Validator above_zero();
+
 void add_init(CLI::App& program, Session& session);
 void add_train(CLI::App& program, Session& session);
 void add_eval(CLI::App& program, Session& session);

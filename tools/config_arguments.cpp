@@ -11,8 +11,8 @@ std::string ConfigArguments::words() const {
 }
 
 void add_options(CLI::App& command, ConfigArguments& config) {
-  command.add_option("config", config.file, "the configuration, YAML")->required()->type_name("CONFIG.yaml");
-  command.add_option("overrides", config.overrides, "settings that win over the file's, as optimizer.lr=1e-4")
+  command.add_option("CONFIG", config.file, "the configuration, YAML")->required()->type_name("FILE.yaml");
+  command.add_option("SETTINGS", config.overrides, "settings that win over the file's, as optimizer.lr=1e-4")
       ->type_name("KEY=VALUE");
 }
 

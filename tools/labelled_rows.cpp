@@ -15,7 +15,7 @@ void add_options(CLI::App& command, LabelledRows& rows) {
   command
       .add_option("--max-length", rows.columns.max_length,
                   fmt::format("tokens a row is cut to (default: {})", rows.columns.max_length))
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->type_name("N");
 }
 

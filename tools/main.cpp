@@ -36,7 +36,7 @@ std::string usage(const CLI::App& program) {
   std::string line = "usage: mora " + command.get_name();
   for (const CLI::Option* option : command.get_options()) {
     if (option->get_positional())
-      line += " " + option->get_name(true);
+      line += (option->get_required() ? " " : " [") + option->get_name(true) + (option->get_required() ? "" : "]");
     else if (option->get_required())
       line += " " + option->get_name() + " " + option->get_type_name();
   }
@@ -127,7 +127,8 @@ int run(int argc, char** argv) {
       return program.exit(help);
     } catch (const CLI::ParseError& error) {
       refuse_extras(program);  // a misspelt option is the likelier cause than the one that is missing
-      throw WrongUsage(error.what());
+      const bool number = dynamic_cast<const CLI::ConversionError*>(&error) != nullptr;
+      fail<WrongUsage>("{}{}", error.what(), number ? ": a number is expected" : "");
     }
     refuse_extras(program);
     require<WrongUsage>(static_cast<bool>(session.run), "no command given");
@@ -164,6 +165,24 @@ CLI::App* add_command(CLI::App& program, Session& session, const std::string& na
   command->allow_extras();
   command->callback([&session, run = std::move(run)] { session.run = run; });
   return command;
+}
+
+CLI::Validator at_least(int64_t least) {
+  return {[least](const std::string& word) -> std::string {
+            int64_t value = 0;
+            if (CLI::detail::lexical_cast(word, value) && value >= least) return "";
+            return fmt::format("expected an integer of at least {}, got '{}'", least, word);
+          },
+          ""};
+}
+
+CLI::Validator above_zero() {
+  return {[](const std::string& word) -> std::string {
+            double value = 0;
+            if (CLI::detail::lexical_cast(word, value) && value > 0) return "";
+            return fmt::format("expected a number above 0, got '{}'", word);
+          },
+          ""};
 }
 
 }  // namespace mora

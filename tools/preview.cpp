@@ -129,9 +129,7 @@ void add_preview(CLI::App& program, Session& session) {
       add_command(program, session, "preview", "show the tokens of the training data, and which are trained",
                   [a, &session] { run(*a, session); });
   add_options(*command, a->config);
-  command->add_option("--rows", a->rows, "how many rows to show (default: 5)")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("N");
+  command->add_option("--rows", a->rows, "how many rows to show (default: 5)")->check(at_least(0))->type_name("N");
 }
 
 }  // namespace mora

@@ -53,14 +53,14 @@ void add_sharpness(CLI::App& program, Session& session) {
   command->get_option("--adapter")->required();
   auto count = [&](const char* name, int64_t& value, const char* meaning) {
     command->add_option(name, value, fmt::format("{} (default: {})", meaning, value))
-        ->check(CLI::PositiveNumber)
+        ->check(at_least(1))
         ->type_name("N");
   };
   count("--rows", a->rows, "rows to measure on, spread over the file");
   count("--iterations", a->options.iterations, "products of the Hessian with a vector, at most");
   count("--points", a->options.points, "points of the curve");
   command->add_option("--rho", a->options.rho, "the curve goes from -RHO to RHO (default: 0.05)")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->type_name("RHO");
   command->add_option("--seed", a->options.seed, "of the first vector (default: 0)")->type_name("N");
 }

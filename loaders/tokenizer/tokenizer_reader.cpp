@@ -176,6 +176,9 @@ Tokenizer Tokenizer::from_json(const nlohmann::json& tokenizer, const nlohmann::
 Tokenizer Tokenizer::load(const std::filesystem::path& model_directory_or_file) {
   const bool is_directory = std::filesystem::is_directory(model_directory_or_file);
   const auto file = is_directory ? model_directory_or_file / "tokenizer.json" : model_directory_or_file;
+  require<IoError>(!is_directory || std::filesystem::exists(file),
+                   "{}: no tokenizer.json; transformers' save_pretrained of the model's fast tokenizer writes one",
+                   model_directory_or_file.string());
   auto impl = TokenizerReader::read(read_json(file), file.string());
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
     const auto config = file.parent_path() / name;

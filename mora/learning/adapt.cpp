@@ -17,6 +17,8 @@ namespace {
 // The inner loop of a meta-trained directory, and its rates.
 InnerLoop read_inner_loop(const std::filesystem::path& directory, const TrainedTensors& tensors, Tensors& rates) {
   const auto file = directory / "meta.json";
+  require<IoError>(std::filesystem::exists(file), "{}: no meta-training here; --meta takes a run of mora meta-train",
+                   directory.parent_path().string());
   const nlohmann::json document = read_json(file);
   const JsonFields fields(document, file.string());
   InnerLoop loop{.kind = parse_meta_kind(fields.string("kind")),

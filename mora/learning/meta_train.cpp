@@ -30,7 +30,8 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-void check(const Config& c) {
+// What is wrong is said before the model and the data are read.
+void check(const Config& c, const TrainOptions& options) {
   require<ConfigError>(c.meta.has_value() && !c.tasks.empty(), "meta: missing; mora meta-train needs meta: and tasks:");
   require<ConfigError>(c.task != Task::causal_lm, "task: causal_lm: mora meta-train learns classification, regression");
   require<ConfigError>(c.train.steps.has_value(), "train.steps: missing; a meta-run has no epochs");
@@ -39,6 +40,7 @@ void check(const Config& c) {
   require<ConfigError>(!c.adapter.adapt, "adapter.adapt: not supported by mora meta-train");
   require<ConfigError>(c.train.precision != Precision::f16, "train.precision: f16: not supported by mora meta-train");
   require<ConfigError>(!c.optimizer.sam, "optimizer.sam: not supported by mora meta-train");
+  RunDirectory::check(c.out, options.start());
 }
 
 // The rows of every task; the first one's are `first`.
@@ -58,9 +60,9 @@ class MetaTrainer {
   MetaTrainer(const Config& config, const TrainOptions& options)
       : config_(config),
         options_(options),
-        setup_((check(config), set_up(config_of_task(config, 0)))),
+        setup_((check(config, options), set_up(config_of_task(config, 0)))),
         tasks_(read_tasks(config, setup_.tasks[0].train)),
-        directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
+        directory_(config.out, options.start()),
         loop_{.kind = parse_meta_kind(config.meta->kind),
               .steps = config.meta->inner_steps,
               .rate = config.meta->inner_lr,

@@ -61,6 +61,22 @@ std::optional<int64_t> step_of(const std::string& line) {
   return json["step"].get<int64_t>();
 }
 
+// The steps of the complete checkpoints in `checkpoints`, rising.
+std::vector<int64_t> steps_in(const fs::path& checkpoints) {
+  std::vector<int64_t> steps;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(checkpoints, none)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kStepPrefix)) continue;
+    int64_t step = 0;
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + kStepPrefix.size(), end, step);
+    if (error == std::errc() && stop == end) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
 // The numbers of an object and of the objects in it.
 void add_scalars(TensorboardWriter& events, int64_t step, const nlohmann::ordered_json& values,
                  const std::string& prefix) {
@@ -74,39 +90,32 @@ void add_scalars(TensorboardWriter& events, int64_t step, const nlohmann::ordere
 }  // namespace
 
 RunDirectory::RunDirectory(fs::path path, Start start) : path_(std::move(path)) {
-  require<ConfigError>(start == Start::fresh || fs::exists(path_), "{}: no run to resume here", path_.string());
+  check(path_, start);
   make_directory(path_);
   lock_ = take_lock(path_ / "lock");
   clear_left_overs(path_);
   clear_left_overs(path_ / "checkpoints");
-  const fs::path metrics = path_ / "metrics.jsonl";
-  if (start == Start::fresh)
-    require<ConfigError>(checkpoints().empty() && (!fs::exists(metrics) || fs::file_size(metrics) == 0),
-                         "{}: a run is already here; continue it with --resume, or choose another `out`",
-                         path_.string());
-  metrics_ = open_to_write(metrics, O_APPEND);
+  check(path_, start);  // again, now that nobody else writes
+  metrics_ = open_to_write(path_ / "metrics.jsonl", O_APPEND);
 }
 
 RunDirectory::~RunDirectory() = default;
+
+void RunDirectory::check(const fs::path& path, Start start) {
+  const fs::path metrics = path / "metrics.jsonl";
+  if (start == Start::resume)
+    require<ConfigError>(fs::exists(path), "{}: no run to resume here; begin it without --resume", path.string());
+  else
+    require<ConfigError>(
+        steps_in(path / "checkpoints").empty() && (!fs::exists(metrics) || fs::file_size(metrics) == 0),
+        "{}: a run is already here; continue it with --resume, or choose another `out`", path.string());
+}
 
 fs::path RunDirectory::checkpoint(int64_t step) const {
   return path_ / "checkpoints" / fmt::format("{}{:06}", kStepPrefix, step);
 }
 
-std::vector<int64_t> RunDirectory::checkpoints() const {
-  std::vector<int64_t> steps;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(path_ / "checkpoints", none)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(kStepPrefix)) continue;
-    int64_t step = 0;
-    const char* end = name.data() + name.size();
-    const auto [stop, error] = std::from_chars(name.data() + kStepPrefix.size(), end, step);
-    if (error == std::errc() && stop == end) steps.push_back(step);
-  }
-  std::sort(steps.begin(), steps.end());
-  return steps;
-}
+std::vector<int64_t> RunDirectory::checkpoints() const { return steps_in(path_ / "checkpoints"); }
 
 void RunDirectory::remove_old_checkpoints(int64_t keep) {
   const std::vector<int64_t> steps = checkpoints();

@@ -30,6 +30,8 @@ class RunDirectory {
   // resume.
   enum class Start { fresh, resume };
   RunDirectory(std::filesystem::path path, Start start);
+  // The same ConfigErrors, before the model and the data are read; makes nothing.
+  static void check(const std::filesystem::path& path, Start start);
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
   ~RunDirectory();

@@ -70,8 +70,9 @@ std::vector<float> class_weights_of(const std::optional<ClassWeights>& wanted, c
       weights.push_back(float(double(data.size()) / (double(rows.size()) * double(rows[k]))));
     }
   }
-  require<ConfigError>(weights.size() == data.labels().size(), "head.class_weights: {} weights for {} labels",
-                       weights.size(), data.labels().size());
+  require<ConfigError>(weights.size() == data.labels().size(),
+                       "head.class_weights: {} for the {} labels {}; give each its weight", weights.size(),
+                       data.labels().size(), fmt::join(data.labels(), ", "));
   return weights;
 }
 

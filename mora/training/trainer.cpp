@@ -18,7 +18,6 @@
 #include "mora/training/progress.h"
 #include "mora/training/rank_plan.h"
 #include "mora/training/routing_metrics.h"
-#include "mora/training/run_directory.h"
 #include "mora/training/setup.h"
 #include "mora/training/update_plan.h"
 #include "optim/mora_scheduler.h"
@@ -40,7 +39,7 @@ class Trainer {
         setup_(set_up(config)),
         continual_(config, setup_),
         task_(config_of_task(config, 0)),
-        directory_(config.out, options.resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh),
+        directory_(config.out, options.start()),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
         plan_(plan_of(0)),
         total_(total_updates(task_, data().train.lengths())),
@@ -413,6 +412,9 @@ class Trainer {
 
 }  // namespace
 
-TrainResult train(const Config& config, const TrainOptions& options) { return Trainer(config, options).run(); }
+TrainResult train(const Config& config, const TrainOptions& options) {
+  RunDirectory::check(config.out, options.start());
+  return Trainer(config, options).run();
+}
 
 }  // namespace mora

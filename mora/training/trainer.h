@@ -8,6 +8,7 @@
 #include "mora/training/config.h"
 #include "mora/training/continual.h"
 #include "mora/training/evaluate.h"
+#include "mora/training/run_directory.h"
 
 namespace mora {
 
@@ -17,6 +18,8 @@ struct TrainOptions {
   // Set by a signal handler: SIGINT or SIGTERM ends the run after the update in flight, with a checkpoint; SIGUSR1
   // writes one and goes on.
   std::atomic<int>* signal = nullptr;
+
+  RunDirectory::Start start() const { return resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh; }
 };
 
 struct TrainResult {

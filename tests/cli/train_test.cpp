@@ -237,47 +237,6 @@ TEST_F(TrainCommand, WhatWasTrainedIsUsedByTheOtherCommands) {
   }
 }
 
-struct WrongUse {
-  std::string settings, message;
-};
-
-TEST_F(TrainCommand, EachWrongConfigurationIsOneLineThatNamesTheFix) {
-  const std::string empty = directory.write("empty.tsv", "text\tlabel\n").string(),
-                    one = directory.write("one.tsv", "text\tlabel\nA film.\tgood\n").string(),
-                    other = directory.write("other.tsv", "text\tlabel\nA film.\tgood\nB film.\tbad\nC film.\tfair\n")
-                                .string();
-  const WrongUse cases[] = {
-      {"adapter: {targets: [qeury]}\n",
-       "adapter.targets: 'qeury' matches no linear of this bert model; did you mean 'query'?"},
-      {"adapter: {rank: 0}\n", "adapter.rank"},
-      {"adapter: {kind: lora, rank: 1000000}\n", "adapter.rank: 1000000: at most 384, the smaller side"},
-      {"task: causal_lm\n", "which has no language-model head"},
-      {"head: {pooling: middle}\n", "head.pooling"},
-      {"adapter: {init_from: " + directory.path().string() + "}\n",
-       "no adapter here: neither mora_config.json nor adapter_config.json"},
-  };
-  for (const WrongUse& wrong : cases) {
-    const Result result = mora({"train", config("wrong", wrong.settings)});
-    EXPECT_EQ(result.code, 1) << wrong.settings;
-    EXPECT_NE(result.err.find(wrong.message), std::string::npos) << wrong.settings << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    EXPECT_FALSE(fs::exists(directory / "wrong")) << wrong.settings;
-  }
-  const std::pair<std::string, std::string> files[] = {
-      {empty, "no rows"}, {one, "one label ('good')"}, {(directory / "none.tsv").string(), "none.tsv"}};
-  for (const auto& [file, message] : files) {
-    const Result result = mora({"train", config("wrong", ""), "data.train=" + file});
-    EXPECT_EQ(result.code, 1);
-    EXPECT_NE(result.err.find(message), std::string::npos) << result.err;
-  }
-  const Result unseen =
-      mora({"train", config("wrong", ""),
-            "data.train=" + directory.write("two.tsv", "text\tlabel\nA film.\tgood\nB film.\tbad\n").string(),
-            "data.valid=" + other});
-  EXPECT_EQ(unseen.code, 1);
-  EXPECT_NE(unseen.err.find("'fair'"), std::string::npos) << unseen.err;
-}
-
 TEST_F(TrainCommand, SharpnessLooksAroundAnAdapter) {
   ASSERT_EQ(mora({"train",
                   config("run",

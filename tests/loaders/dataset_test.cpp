@@ -143,7 +143,7 @@ TEST_F(DatasetTest, MalformedFilesEndInOneClearLine) {
     std::vector<std::string> columns;
     const char* message;
   } cases[] = {
-      {"a.tsv", "", {"text"}, "a.tsv: the file is empty"},
+      {"a.tsv", "", {"text"}, "a.tsv: the file is empty; it needs rows to read"},
       {"a.tsv", "\n\n", {"text"}, "a.tsv: no rows under the header line"},
       {"a.tsv", "text\tlabel\n", {"text"}, "a.tsv: no rows under the header line"},
       {"a.txt", "\xEF\xBB\xBF", {"text"}, "a.txt: no rows"},
@@ -227,12 +227,12 @@ TEST_F(DatasetTest, TextAndTargetsSayWhatStandsInstead) {
   EXPECT_EQ(message(text, 2), "a.jsonl:3: column 't' is an array or object, expected text");
   EXPECT_EQ(message(text, 5), "a.jsonl:6: column 't' is null, expected text");
   EXPECT_EQ(text_of(data.read(3), 0), "ok");
-  EXPECT_EQ(message(target, 0), "a.jsonl:1: column 'y': '1e400' is no finite number");
+  EXPECT_EQ(message(target, 0), "a.jsonl:1: column 'y': '1e400' is no finite number, which regression learns");
   EXPECT_EQ(target_of(data.read(1), 1), 2.5f);
-  EXPECT_EQ(message(target, 2), "a.jsonl:3: column 'y': 'abc' is no finite number");
+  EXPECT_EQ(message(target, 2), "a.jsonl:3: column 'y': 'abc' is no finite number, which regression learns");
   EXPECT_EQ(message(target, 3), "a.jsonl:4: column 'y' is null, expected a number");
   EXPECT_EQ(target_of(data.read(4), 1), -7.0f);
-  EXPECT_EQ(message(target, 5), "a.jsonl:6: column 'y': 'nan' is no finite number");
+  EXPECT_EQ(message(target, 5), "a.jsonl:6: column 'y': 'nan' is no finite number, which regression learns");
 }
 
 class LabelsTest : public DatasetTest {

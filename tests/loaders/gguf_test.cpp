@@ -125,7 +125,9 @@ TEST(Gguf, ModelFilesAreADirectoryOrAGguf) {
   EXPECT_EQ(model.weights->load("model.norm.weight", {model.config.hidden_size}).dtype(), DType::f32);
   TemporaryDirectory dir;
   EXPECT_EQ(error_of<IoError>([&] { open_model_files(dir.path()); }),
-            (dir / "config.json").string() + ": cannot open: No such file or directory");
+            dir.path().string() +
+                ": no model here; a model is a Hugging Face directory (config.json and what lies beside it) or a .gguf "
+                "file");
 }
 
 TEST(Gguf, TokenizerOfSentencePieceWithDerivedMerges) {

@@ -136,8 +136,10 @@ TEST(Safetensors, MalformedLayoutsEndInOneLine) {
        "tensor 't': shape (9223372036854775808, 4, 0) of U8 overflows 64 bits"},
       {file_of(one("\"F32\"", "[" + big + "]", "[0,1]"), 1),
        "tensor 't': shape (9223372036854775808) of F32 overflows 64 bits"},
-      {file_of(one("\"U8\"", "[4]", "[0,4]"), 3), "truncated: the tensors need 4 bytes of data, the file has 3"},
-      {file_of(one("\"U8\"", "[4]", "[0,4]"), 0), "truncated: the tensors need 4 bytes of data, the file has 0"},
+      {file_of(one("\"U8\"", "[4]", "[0,4]"), 3),
+       "truncated: the tensors need 4 bytes of data, the file has 3; copy it anew"},
+      {file_of(one("\"U8\"", "[4]", "[0,4]"), 0),
+       "truncated: the tensors need 4 bytes of data, the file has 0; copy it anew"},
       {file_of(one("\"U8\"", "[4]", "[0,4]"), 7), "3 trailing bytes after the last tensor"},
       {file_of("{}", 1), "1 trailing bytes after the last tensor"},
   };
