@@ -38,9 +38,10 @@ field() { sed -nE "s/.*\"$1\": ?([-+0-9.e]+).*/\1/p"; }
 of_run() { field "$2" <"$runs/$1/result.json"; }  # of_run RUN FIELD
 
 # table KEYS VALUES: the CSV on stdin as Markdown. Lines that agree in their first KEYS columns make one row, in the order they come; of the last
-# VALUES columns it shows mean ± standard deviation (mean alone of one line). Columns between are left out.
+# VALUES columns it shows mean ± standard deviation (mean alone where they are one). Columns between are left out.
 table() {
   awk -F, -v keys="$1" -v values="$2" '
+    function shown(x, digits) { return sprintf(x >= 10 ^ digits ? "%.0f" : "%." digits "g", x) }
     NR == 1 {
       for (i = 1; i <= keys; ++i) printf "| %s ", $i
       for (i = NF - values + 1; i <= NF; ++i) printf "| %s ", $i
@@ -61,8 +62,7 @@ table() {
         key = order[r]; printf "%s", key
         for (i = 1; i <= values; ++i) {
           mean = sum[key, i] / n[key]; variance = (square[key, i] - n[key] * mean * mean) / (n[key] > 1 ? n[key] - 1 : 1)
-          if (n[key] > 1) printf "| %.4g ± %.2g ", mean, sqrt(variance > 0 ? variance : 0)
-          else printf "| %.4g ", mean
+          printf "| %s ", shown(mean, 4) (variance > 1e-12 * square[key, i] ? " ± " shown(sqrt(variance), 2) : "")
         }
         printf "| %d |\n", n[key]
       }
