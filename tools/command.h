@@ -43,6 +43,7 @@ void add_generate(CLI::App& program, Session& session);
 void add_chat(CLI::App& program, Session& session);
 void add_serve(CLI::App& program, Session& session);
 void add_merge(CLI::App& program, Session& session);
+void add_combine(CLI::App& program, Session& session);
 void add_export(CLI::App& program, Session& session);
 void add_report(CLI::App& program, Session& session);
 void add_compare(CLI::App& program, Session& session);

@@ -114,10 +114,11 @@ int run(int argc, char** argv) {
   program.set_version_flag("--version", "mora " MORA_VERSION, "print the version");
   program.require_subcommand(0, 1);
   program.allow_extras();
-  for (const auto add : {add_init,     add_train,   add_eval,   add_predict,   add_forward,          add_generate,
-                         add_chat,     add_serve,   add_merge,  add_export,    add_report,           add_compare,
-                         add_sweep,    add_preview, add_plan,   add_sharpness, add_meta_train,       add_adapt,
-                         add_tokenize, add_inspect, add_doctor, add_bench,     add_config_reference, add_completion})
+  for (const auto add : {add_init,      add_train,    add_eval,    add_predict, add_forward,   add_generate,
+                         add_chat,      add_serve,    add_merge,   add_combine, add_export,    add_report,
+                         add_compare,   add_sweep,    add_preview, add_plan,    add_sharpness, add_meta_train,
+                         add_adapt,     add_tokenize, add_inspect, add_doctor,  add_bench,     add_config_reference,
+                         add_completion})
     add(program, session);
 
   try {

@@ -40,7 +40,7 @@ config() {  # config NEW: meta-training on the other domains
 meta: {kind: fomaml, inner_lr: 0.1, inner_steps: 5, shots: 8, queries: 8, tasks_per_step: 4, permute_labels: true}
 adapter: {kind: mora, rank: 4}
 optimizer: {kind: adamw, lr: 1e-3}
-train: {epochs: null, steps: $(updates 100), precision: bf16}
+train: {epochs: null, steps: $(updates 60), precision: bf16}
 out: $runs/meta-$1
 YAML
 }

@@ -93,6 +93,15 @@ TEST_F(AdapterCommands, AnExportedAdapterIsTheAdapter) {
   EXPECT_EQ(result.json().at("tensors"), 2 * 36 + 2);
   expect_same_predictions(predictions({"--model", minilm, "--adapter", at("run/adapter")}),
                           predictions({"--model", minilm, "--adapter", at("peft")}));
+
+  const Result sum = mora({"combine", "--model", minilm, "--adapter", at("run/adapter") + "=0.25", "--adapter",
+                           at("peft") + "=0.75", "--out", at("sum")});
+  ASSERT_EQ(sum.code, 0) << sum.err;
+  EXPECT_EQ(sum.json().at("modules"), 36);
+  expect_same_predictions(predictions({"--model", minilm, "--adapter", at("peft")}),
+                          predictions({"--model", minilm, "--adapter", at("sum")}));
+  const Result weight = mora({"combine", "--model", minilm, "--adapter", at("peft") + "=half", "--out", at("other")});
+  EXPECT_NE(weight.err.find("expected DIR=WEIGHT"), std::string::npos) << weight.err;
   const Result gguf = mora({"export", "--adapter", at("run/adapter"), "--to", "gguf", "--out", at("x.gguf")});
   EXPECT_EQ(gguf.code, 1);
   EXPECT_NE(gguf.err.find("GGUF cannot hold its trained head"), std::string::npos) << gguf.err;

@@ -1,4 +1,4 @@
-# cmake -DBUILD=… -DSOURCE=… -P install.cmake: installs BUILD into an empty prefix, builds the programs of examples/cpp
+# cmake -DBUILD=… -DSOURCE=… -DGENERATOR=… -P install.cmake: installs BUILD into an empty prefix, builds the programs of examples/cpp
 # with find_package(mora) from there, and runs them and the installed `mora`.
 set(work ${BUILD}/tests/install)
 file(REMOVE_RECURSE ${work})
@@ -6,7 +6,7 @@ function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/prefix)
-run(${CMAKE_COMMAND} -S ${SOURCE}/examples/cpp -B ${work}/build -DCMAKE_PREFIX_PATH=${work}/prefix -DCMAKE_BUILD_TYPE=Release)
+run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${SOURCE}/examples/cpp -B ${work}/build -DCMAKE_PREFIX_PATH=${work}/prefix -DCMAKE_BUILD_TYPE=Release)
 run(${CMAKE_COMMAND} --build ${work}/build)
 set(model ${SOURCE}/.cache/models/minilm)
 run(${work}/build/gradient)
