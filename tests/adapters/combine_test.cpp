@@ -26,7 +26,7 @@ struct CombineTest : ::testing::Test {
     MoRAModel model(load_model(bert));
     model.add_adapters(spec, targets, 1);
     test::randomize(model);
-    test::saved(directory / name, model, {.task = "classification", .labels = {}});
+    test::saved(directory / name, model, {.base_model = "", .task = "classification", .pooling = "", .labels = {}});
     return {directory / name, weight};
   }
   MoRAModel combined(const std::vector<WeightedAdapter>& adapters) {
@@ -93,12 +93,18 @@ TEST_F(CombineTest, WhatDoesNotAddUpIsRefused) {
   const WeightedAdapter lora = adapter("lora", {.kind = Kind::lora, .rank = 2}, 1),
                         rotation = adapter("rotation", {.rank = 2}, 1),
                         dora = adapter("dora", {.kind = Kind::dora, .rank = 2}, 1);
-  EXPECT_NE(error_of([&] { combined({lora, rotation}); }).find("rotation is not a low-rank update"), std::string::npos);
-  EXPECT_NE(error_of([&] { combined({lora, dora}); }), "");
+  EXPECT_NE(error_of<ConfigError>([&] {
+              combined({lora, rotation});
+            }).find("rotation is not a low-rank update"),
+            std::string::npos);
+  EXPECT_NE(error_of<ConfigError>([&] { combined({lora, dora}); }), "");
   MoRAModel other(load_model(bert));
   other.add_adapters({.kind = Kind::lora}, "all-linear", 1);
-  test::saved(directory / "text", other, {.task = "causal_lm", .labels = {}});
-  EXPECT_NE(error_of([&] { combined({lora, {directory / "text", 1}}); }).find("do not add up"), std::string::npos);
+  test::saved(directory / "text", other, {.base_model = "", .task = "causal_lm", .pooling = "", .labels = {}});
+  EXPECT_NE(error_of<ConfigError>([&] {
+              combined({lora, {directory / "text", 1}});
+            }).find("do not add up"),
+            std::string::npos);
 }
 
 TEST_F(CombineTest, ClassifiersBecomeTheirMean) {
@@ -110,14 +116,15 @@ TEST_F(CombineTest, ClassifiersBecomeTheirMean) {
     std::ranges::fill(std::span(head.weight.mutable_data<float>(), size_t(head.weight.numel())), value);
     model.set_head(Pooling::mean, head);
     const std::string name = "head" + std::to_string(int(value));
-    test::saved(directory / name, model, {.task = "classification", .pooling = "mean", .labels = {"no", "yes"}});
+    test::saved(directory / name, model,
+                {.base_model = "", .task = "classification", .pooling = "mean", .labels = {"no", "yes"}});
     adapters.push_back({directory / name, value == 1.f ? 1.0 : 2.0});
   }
   MoRAModel sum = combined(adapters);
   ASSERT_TRUE(sum.classifier());
   EXPECT_FLOAT_EQ(sum.classifier()->weight.data<float>()[0], 3.f);  // (1·1 + 2·4)/3
   adapters[1].weight = -1;
-  EXPECT_NE(error_of([&] { combined(adapters); }).find("add up to 0"), std::string::npos);
+  EXPECT_NE(error_of<ConfigError>([&] { combined(adapters); }).find("add up to 0"), std::string::npos);
 }
 
 }  // namespace
