@@ -27,4 +27,5 @@ if(NOT TARGET yaml-cpp::yaml-cpp)
 endif()
 if(MORA_TESTS)
   find_package(GTest REQUIRED)
+  find_package(Boost 1.74 REQUIRED COMPONENTS context)  # fibers: the emulator of a card
 endif()

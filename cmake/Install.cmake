@@ -24,7 +24,7 @@ get_property(mora_libraries GLOBAL PROPERTY MORA_LIBRARIES)
 list(REMOVE_ITEM mora_libraries mora_bench mora_serving)  # the program's own
 install(TARGETS ${mora_libraries} EXPORT mora ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY engine kernels autograd optim loaders mora DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/mora FILES_MATCHING PATTERN "*.h" PATTERN "cpu"
-        EXCLUDE PATTERN "serving" EXCLUDE)
+        EXCLUDE PATTERN "cuda" EXCLUDE PATTERN "serving" EXCLUDE)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/mora)
 install(EXPORT mora NAMESPACE mora:: DESTINATION ${package_dir} FILE moraTargets.cmake)

@@ -7,8 +7,6 @@
 #include <cstdint>
 #include <string_view>
 
-#include "engine/error.h"
-
 namespace mora {
 
 enum class DType : uint8_t { f64, f32, bf16, f16, i64, i32, u8, boolean };

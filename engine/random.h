@@ -12,7 +12,7 @@ namespace mora {
 using PhiloxBlock = std::array<uint32_t, 4>;
 
 // Ten rounds over a 128-bit counter under a 64-bit key.
-inline PhiloxBlock philox(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
+constexpr PhiloxBlock philox(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * counter[0];
     const uint64_t p1 = uint64_t{0xCD9E8D57u} * counter[2];

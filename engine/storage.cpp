@@ -4,14 +4,19 @@
 #include <unistd.h>
 
 #include "engine/allocator.h"
+#include "engine/cuda.h"
 #include "engine/error.h"
 
 namespace mora {
 
 Storage::Storage(size_t bytes, Device device) : data_(nullptr), bytes_(bytes), device_(device) {
-  if (device.kind != DeviceKind::cpu)
-    fail<DeviceError>("no memory on {}: this build runs on the processor only", to_string(device));
-  data_ = allocate(bytes);
+  if (device.kind == DeviceKind::cpu) {
+    data_ = allocate(bytes);
+  } else {
+    require<DeviceError>(cuda::allocate != nullptr, "no memory on {}: this program is built without CUDA",
+                         to_string(device));
+    data_ = cuda::allocate(bytes, device.index);
+  }
 }
 
 Storage::Storage(const void* data, size_t bytes, std::shared_ptr<const void> owner)
@@ -20,7 +25,11 @@ Storage::Storage(const void* data, size_t bytes, std::shared_ptr<const void> own
 }
 
 Storage::~Storage() {
-  if (!owner_) deallocate(data_, bytes_);
+  if (owner_) return;
+  if (device_.kind == DeviceKind::cpu)
+    deallocate(data_, bytes_);
+  else
+    cuda::deallocate(data_, bytes_, device_.index);
 }
 
 void Storage::release_pages() const {

@@ -9,8 +9,8 @@
 
 namespace mora {
 
-// Either memory of the caching allocator, or foreign memory (a mapped file) kept alive by `owner`. The version counts
-// in-place writes: autograd compares it to see that what it saved is unchanged.
+// Either memory of the caching allocator or of a device, or foreign memory (a mapped file) kept alive by `owner`. The
+// version counts in-place writes: autograd compares it to see that what it saved is unchanged.
 class Storage final : public RefCounted {
  public:
   Storage(size_t bytes, Device device);

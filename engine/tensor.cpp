@@ -1,5 +1,7 @@
 #include "engine/tensor.h"
 
+#include "engine/cuda.h"
+
 namespace mora {
 namespace {
 
@@ -32,7 +34,11 @@ Tensor Tensor::empty(const Meta& meta) {
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  std::memset(t.impl().storage->data(), 0, t.bytes());
+  void* data = t.impl().storage->data();
+  if (device.kind == DeviceKind::cpu)
+    std::memset(data, 0, t.bytes());
+  else
+    cuda::zero(data, t.bytes(), device.index);
   return t;
 }
 
@@ -48,8 +54,27 @@ Tensor Tensor::alias(const Shape& shape, const Strides& strides, int64_t offset)
   return Tensor(make_ref<Impl>(shape, strides, offset, dtype(), impl().storage));
 }
 
+Tensor Tensor::to(Device target) const {
+  if (target == device()) return *this;
+  // The bytes from the view's first element in memory to its last.
+  int64_t first = 0, last = 0;
+  for (int i = 0; i < rank(); ++i) {
+    const int64_t reach = std::max<int64_t>(0, dim(i) - 1) * strides()[i];
+    (reach < 0 ? first : last) += reach;
+  }
+  const size_t size = size_of(dtype()), bytes = numel() == 0 ? 0 : size_t(last - first + 1) * size;
+  auto memory = make_ref<Storage>(bytes, target);
+  if (bytes > 0) {
+    const auto* from = static_cast<const std::byte*>(raw()) + first * int64_t(size);
+    cuda::copy(memory->data(), target, from, device(), bytes);
+  }
+  if (target == cpu && cuda::check_indices) cuda::check_indices(device().index);
+  return Tensor(make_ref<Impl>(shape(), strides(), numel() == 0 ? 0 : -first, dtype(), std::move(memory)));
+}
+
 double Tensor::item() const {
   require<ShapeError>(numel() == 1, "item of a tensor {}: expected one element", shape());
+  if (device().kind != DeviceKind::cpu) return to(cpu).item();
   switch (dtype()) {
     case DType::f64: return *data<double>();
     case DType::f32: return double(*data<float>());

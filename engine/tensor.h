@@ -57,7 +57,7 @@ class Tensor {
   bool is_contiguous() const { return impl().contiguous; }
   Meta meta() const { return {shape(), dtype(), device()}; }
 
-  // The first element. T must match the dtype: DTypeError otherwise.
+  // The first element, where the device can read it. T must match the dtype: DTypeError otherwise.
   template <class T>
   const T* data() const {
     check_dtype(dtype_of<T>);
@@ -78,13 +78,17 @@ class Tensor {
     impl().storage->bump_version();
     return const_cast<void*>(raw());
   }
-  // The elements of a contiguous tensor.
+  // The elements of a contiguous tensor on the processor.
   template <class T>
   std::span<const T> values() const {
     require<ShapeError>(is_contiguous(), "values of a tensor {} that is not contiguous", shape());
+    require<DeviceError>(device() == cpu, "values of a tensor on {}: expected the processor", to_string(device()));
     return {data<T>(), size_t(numel())};
   }
-  // The one element of a floating or integer tensor, as double. Throws ShapeError when there are more.
+  // The same values on another device, with the same strides and without history; the tensor itself where it is there
+  // already. The only copy between devices. Throws DeviceError where there is no such device.
+  Tensor to(Device target) const;
+  // The one element of a floating or integer tensor, as double, from any device. Throws ShapeError when there are more.
   double item() const;
 
   // The same storage seen with other shape, strides and offset (elements from the storage's start), without history.

@@ -3,11 +3,9 @@
 #pragma once
 
 #include "kernels/dispatch.h"
+#include "kernels/functions.h"
 
 namespace mora::kernels {
-
-enum class Binary { add, sub, mul, div, maximum, minimum };
-enum class Compare { equal, less, less_equal, greater, greater_equal };
 
 MORA_KERNEL(binary, const Tensor& a, const Tensor& b, Tensor& y, Binary f);
 // y boolean.

@@ -33,14 +33,17 @@ struct Kernel<void(Args...)> {
   }
 };
 
-// Declares `name` with the given parameters in namespace cpu (the body stands in kernels/cpu/) and the table that calls
-// it.
+// Declares `name` with the given parameters in namespace cpu (the body stands in kernels/cpu/) and in namespace cuda
+// (in kernels/cuda/; weak, so null in a program that is not linked with it), and the table that calls them.
 #define MORA_KERNEL(name, ...)                      \
   namespace cpu {                                   \
   void name(__VA_ARGS__);                           \
   }                                                 \
+  namespace cuda {                                  \
+  [[gnu::weak]] void name(__VA_ARGS__);             \
+  }                                                 \
   inline constexpr Kernel<void(__VA_ARGS__)> name { \
-#name, { cpu::name, nullptr }                   \
+#name, { cpu::name, cuda::name }                \
   }
 
 }  // namespace mora::kernels

@@ -2,10 +2,9 @@
 #pragma once
 
 #include "kernels/dispatch.h"
+#include "kernels/functions.h"
 
 namespace mora::kernels {
-
-enum class Reduce { sum, maximum };
 
 // y = reduction of x over the dimensions whose bit is set in `dims`; y has x's shape with those dimensions 1.
 // A maximum over nothing throws ShapeError; a sum over nothing is 0.

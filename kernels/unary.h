@@ -3,30 +3,9 @@
 #pragma once
 
 #include "kernels/dispatch.h"
+#include "kernels/functions.h"
 
 namespace mora::kernels {
-
-enum class Unary {
-  negate,
-  absolute,
-  sign,
-  exp,
-  log,
-  sqrt,
-  rsqrt,
-  reciprocal,
-  square,
-  tanh,
-  sigmoid,
-  erf,
-  sin,
-  cos,
-  relu,       // max(x, 0)
-  step,       // 1 where x > 0, else 0: relu's derivative
-  gelu,       // x · ½(1 + erf(x/√2))                                  Hendrycks & Gimpel 2016
-  gelu_tanh,  // x · ½(1 + tanh(√(2/π)(x + 0.044715 x³)))
-  silu,       // x · σ(x)
-};
 
 // The function's name, and that of its backward, as ops are called.
 constexpr std::string_view unary_name(Unary f) {

@@ -1,11 +1,11 @@
-// Element-wise functions of two floating tensors. Dimensions are merged first (kernels/cpu/strided.h); the innermost
+// Element-wise functions of two floating tensors. Dimensions are merged first (kernels/strided.h); the innermost
 // row of an operand is then dense, one number (broadcast), or strided: pieces of the last two are packed into a buffer
 // in the first-level cache. maximum and minimum of a NaN are NaN, as numpy's.
 #include "kernels/binary.h"
 
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/integers.h"
-#include "kernels/cpu/strided.h"
+#include "kernels/strided.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/binary.cpp"

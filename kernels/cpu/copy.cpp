@@ -9,7 +9,7 @@
 
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/elements.h"
-#include "kernels/cpu/strided.h"
+#include "kernels/strided.h"
 
 namespace mora::kernels::cpu {
 namespace {

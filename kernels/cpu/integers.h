@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/binary.h"
-#include "kernels/cpu/strided.h"
+#include "kernels/strided.h"
 
 namespace mora::kernels::cpu {
 

@@ -5,7 +5,7 @@
 
 #include "engine/shape.h"
 
-namespace mora::kernels::cpu {
+namespace mora::kernels {
 
 // The shape all operands share with size-1 dimensions dropped and neighbours merged where every operand allows it: at
 // least one dimension, the last is the innermost.
@@ -79,4 +79,4 @@ void pack(const T* from, int64_t stride, T* to, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
 }
 
-}  // namespace mora::kernels::cpu
+}  // namespace mora::kernels

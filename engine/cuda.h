@@ -1,0 +1,28 @@
+// The device's half of the engine: what engine/cuda/ does on a card, and the tests' emulator without one. The functions
+// are weak: null in a program that is linked with neither, which then has no such device.
+#pragma once
+
+#include <cstddef>
+
+#include "engine/allocator.h"
+#include "engine/device.h"
+
+namespace mora::cuda {
+
+// `bytes` of the device's memory, aligned to 256; never null, also for 0 bytes. Work of the current stream may use it
+// at once. Throws DeviceError where there is no such device or not enough memory.
+[[gnu::weak]] void* allocate(size_t bytes, int device);
+// Gives back what allocate(bytes, device) returned; work of the current stream that uses it may still be under way.
+[[gnu::weak]] void deallocate(void* pointer, size_t bytes, int device) noexcept;
+// Copies between the processor and a device or within one, after all work of the current stream. When it returns,
+// `from` may be changed, and what went to the processor is there.
+[[gnu::weak]] void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+[[gnu::weak]] void zero(void* pointer, size_t bytes, int device);
+// Waits for all work of the device. Throws DeviceError where some of it failed.
+[[gnu::weak]] void synchronize(int device);
+// Throws ShapeError where a kernel has met an index out of range since the last call (kernels/cuda/index_errors.h): a
+// kernel cannot throw itself. Tensor::to the processor asks.
+[[gnu::weak]] void check_indices(int device);
+[[gnu::weak]] MemoryStats memory_stats(int device);
+
+}  // namespace mora::cuda

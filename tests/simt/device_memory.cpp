@@ -1,0 +1,120 @@
+#include "simt/device_memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+#include <map>
+
+#include "engine/cuda.h"
+#include "engine/error.h"
+
+namespace mora {
+namespace {
+
+struct Block {
+  std::byte* pages;
+  size_t page_bytes;  // without the closed page behind
+  size_t bytes;       // that were asked for
+};
+
+struct Memory {
+  std::map<std::byte*, Block> blocks;  // by the address that was given out
+  int open = 0;
+  MemoryStats stats;
+};
+
+Memory& memory() {
+  static auto* instance = new Memory;  // outlives every static tensor
+  return *instance;
+}
+
+size_t page_size() { return size_t(::sysconf(_SC_PAGESIZE)); }
+size_t rounded(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+void protect(const Block& block, int protection) {
+  invariant(::mprotect(block.pages, block.page_bytes, protection) == 0, "mprotect failed");
+}
+
+}  // namespace
+
+namespace simt::emulator {
+
+OpenMemory::OpenMemory() {
+  if (memory().open++ > 0) return;
+  for (const auto& [address, block] : memory().blocks) protect(block, PROT_READ | PROT_WRITE);
+}
+
+OpenMemory::~OpenMemory() {
+  if (--memory().open > 0) return;
+  for (const auto& [address, block] : memory().blocks) protect(block, PROT_NONE);
+}
+
+MemoryImage MemoryImage::take() {
+  MemoryImage image;
+  for (const auto& [address, block] : memory().blocks)
+    image.blocks_.push_back({address, std::vector<std::byte>(address, address + block.bytes)});
+  return image;
+}
+
+void MemoryImage::restore() const {
+  for (const Block& block : blocks_) std::memcpy(block.address, block.bytes.data(), block.bytes.size());
+}
+
+std::string MemoryImage::difference() const {
+  for (const Block& block : blocks_) {
+    for (size_t i = 0; i < block.bytes.size(); ++i) {
+      if (block.address[i] != block.bytes[i])
+        return fmt::format("byte {} of a block of {} bytes", i, block.bytes.size());
+    }
+  }
+  return "";
+}
+
+}  // namespace simt::emulator
+
+namespace cuda {
+
+void* allocate(size_t bytes, int device) {
+  require<DeviceError>(device == 0, "no device cuda:{}: the emulator is cuda:0", device);
+  const size_t page = page_size(), used = rounded(std::max<size_t>(bytes, 1), 16), page_bytes = rounded(used, page);
+  void* pages = ::mmap(nullptr, page_bytes + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  require<DeviceError>(pages != MAP_FAILED, "the emulated device has no {} bytes", bytes);
+  const Block block{static_cast<std::byte*>(pages), page_bytes, bytes};
+  protect(block, PROT_READ | PROT_WRITE);
+  std::memset(pages, 0xFF, page_bytes);
+  if (memory().open == 0) protect(block, PROT_NONE);
+  std::byte* address = block.pages + page_bytes - used;  // as near to the closed page as a 16-byte access allows
+  memory().blocks[address] = block;
+  MemoryStats& stats = memory().stats;
+  stats.live_bytes += int64_t(bytes);
+  stats.live_blocks += 1;
+  stats.peak_bytes = std::max(stats.peak_bytes, stats.live_bytes);
+  return address;
+}
+
+void deallocate(void* pointer, size_t bytes, int) noexcept {
+  const auto at = memory().blocks.find(static_cast<std::byte*>(pointer));
+  ::munmap(at->second.pages, at->second.page_bytes + page_size());
+  memory().blocks.erase(at);
+  memory().stats.live_bytes -= int64_t(bytes);
+  memory().stats.live_blocks -= 1;
+}
+
+void copy(void* to, Device, const void* from, Device, size_t bytes) {
+  const simt::emulator::OpenMemory open;
+  std::memcpy(to, from, bytes);
+}
+
+void zero(void* pointer, size_t bytes, int) {
+  const simt::emulator::OpenMemory open;
+  std::memset(pointer, 0, bytes);
+}
+
+void synchronize(int) {}
+
+MemoryStats memory_stats(int) { return memory().stats; }
+
+}  // namespace cuda
+}  // namespace mora

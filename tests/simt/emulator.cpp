@@ -1,0 +1,275 @@
+#include <boost/context/fiber.hpp>
+#include <boost/context/fixedsize_stack.hpp>
+#include <memory>
+#include <numeric>
+#include <random>
+
+#include "kernels/cuda/simt.h"  // with emulator.h
+#include "simt/device_memory.h"
+#include "simt/shared_memory.h"
+
+namespace mora::simt::emulator {
+namespace {
+
+using boost::context::fiber;
+
+std::string to_string(Dim d) {
+  return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
+}
+
+std::string to_string(const std::source_location& where) {
+  const std::string file = where.file_name();
+  return file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line());
+}
+
+// Runs launches: one block at a time, each thread a fiber that is kept for the next block.
+class Machine {
+ public:
+  void run_in_order(const Launch& launch, Order order, uint64_t seed);
+
+  const Position& position() const { return position_; }
+  const uint64_t* meet(Meeting meeting, uint64_t bits, const std::source_location& where);
+  [[noreturn]] void fail_here(const std::string& message) const;
+  SharedMemory& shared() { return *shared_; }
+
+ private:
+  enum class State { ready, waiting, done };
+  struct Thread {
+    fiber context, scheduler;
+    State state = State::done;
+    Meeting meeting{};
+    std::source_location where;
+    int exchanges = 0;
+  };
+  struct Warp {
+    uint64_t exchanged[2][warp_size];  // in turn: a lane may bring its next value before another has read the last
+  };
+
+  fiber new_fiber(size_t index);
+  void run_block(Dim block);
+  void run_ready_threads();
+  // Lets go on who waits for nobody any more; false where that is no one.
+  bool release();
+  bool all_wait(size_t begin, size_t end) const;
+  [[noreturn]] void report_divergence() const;
+  void shuffle_order(std::vector<int>& order);
+
+  const Launch* launch_ = nullptr;
+  Order order_ = Order::forward;
+  std::mt19937_64 random_;
+  Position position_;
+  std::vector<Thread> threads_ = std::vector<Thread>(1024);
+  std::vector<Warp> warps_ = std::vector<Warp>(1024 / warp_size);
+  std::vector<int> thread_order_;
+  std::exception_ptr error_;
+  std::unique_ptr<SharedMemory> shared_ = std::make_unique<SharedMemory>();
+};
+
+Machine& machine() {
+  static Machine instance;
+  return instance;
+}
+
+fiber Machine::new_fiber(size_t index) {
+  return fiber(std::allocator_arg, boost::context::fixedsize_stack(128 << 10), [this, index](fiber&& scheduler) {
+    Thread& thread = threads_[index];
+    thread.scheduler = std::move(scheduler);
+    for (;;) {
+      try {
+        launch_->body();
+      } catch (const boost::context::detail::forced_unwind&) {
+        throw;
+      } catch (...) {
+        if (!error_) error_ = std::current_exception();
+      }
+      thread.state = State::done;
+      thread.scheduler = std::move(thread.scheduler).resume();
+    }
+    return std::move(thread.scheduler);
+  });
+}
+
+void Machine::shuffle_order(std::vector<int>& order) {
+  if (order_ == Order::reverse) std::reverse(order.begin(), order.end());
+  if (order_ == Order::random) std::shuffle(order.begin(), order.end(), random_);
+}
+
+void Machine::run_in_order(const Launch& launch, Order order, uint64_t seed) {
+  launch_ = &launch;
+  order_ = order;
+  random_.seed(seed);
+  position_ = {0, launch.threads, {}, launch.grid};
+  std::vector<int> blocks(size_t(launch.grid.x) * size_t(launch.grid.y) * size_t(launch.grid.z));
+  std::iota(blocks.begin(), blocks.end(), 0);
+  shuffle_order(blocks);
+  for (const int b : blocks)
+    run_block({b % launch.grid.x, b / launch.grid.x % launch.grid.y, b / launch.grid.x / launch.grid.y});
+}
+
+void Machine::run_block(Dim block) {
+  position_.block = block;
+  shared_->begin(launch_->threads, launch_->dynamic);
+  thread_order_.resize(size_t(launch_->threads));
+  std::iota(thread_order_.begin(), thread_order_.end(), 0);
+  if (order_ == Order::reverse) std::reverse(thread_order_.begin(), thread_order_.end());
+  for (size_t i = 0; i < thread_order_.size(); ++i) {
+    if (!threads_[i].context) threads_[i].context = new_fiber(i);
+    threads_[i].state = State::ready;
+    threads_[i].exchanges = 0;
+  }
+  try {
+    do run_ready_threads();
+    while (release());
+  } catch (...) {
+    for (Thread& thread : threads_) thread.context = fiber();  // unwinds the threads that wait
+    throw;
+  }
+}
+
+void Machine::run_ready_threads() {
+  if (order_ == Order::random) shuffle_order(thread_order_);
+  for (const int i : thread_order_) {
+    Thread& thread = threads_[size_t(i)];
+    if (thread.state != State::ready) continue;
+    position_.thread = i;
+    thread.context = std::move(thread.context).resume();
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+}
+
+// Threads begin … end − 1 all wait, at the same place.
+bool Machine::all_wait(size_t begin, size_t end) const {
+  const Thread& first = threads_[begin];
+  for (size_t i = begin; i < end; ++i) {
+    const Thread& t = threads_[i];
+    if (t.state != State::waiting || t.meeting != first.meeting || t.where.line() != first.where.line() ||
+        t.where.file_name() != first.where.file_name())
+      return false;
+  }
+  return true;
+}
+
+bool Machine::release() {
+  const size_t count = thread_order_.size();
+  bool any = false;
+  if (all_wait(0, count) && threads_[0].meeting == Meeting::barrier) {
+    shared_->passed_barrier();
+    for (size_t i = 0; i < count; ++i) threads_[i].state = State::ready;
+    return true;
+  }
+  for (size_t begin = 0; begin < count; begin += warp_size) {
+    if (!all_wait(begin, begin + warp_size) || threads_[begin].meeting == Meeting::barrier) continue;
+    if (threads_[begin].meeting == Meeting::warp_barrier) shared_->passed_warp_barrier(int(begin / warp_size));
+    for (size_t i = begin; i < begin + warp_size; ++i) threads_[i].state = State::ready;
+    any = true;
+  }
+  if (any) return true;
+  for (size_t i = 0; i < count; ++i)
+    if (threads_[i].state != State::done) report_divergence();
+  return false;
+}
+
+void Machine::report_divergence() const {
+  std::string message = kernels()[launch_->kernel].name + ", block " + to_string(position_.block) +
+                        ": threads wait for others that never come:";
+  const auto place = [](const Thread& t) {
+    if (t.state == State::done) return std::string("at the end");
+    const char* names[] = {"at the barrier of ", "at the warp's barrier of ", "at the shuffle of "};
+    return names[size_t(t.meeting)] + to_string(t.where);
+  };
+  std::string last;
+  int places = 0;
+  for (size_t i = 0; i < thread_order_.size() && places < 4; ++i) {
+    const std::string here = place(threads_[i]);
+    if (here == last) continue;
+    message += (places++ ? ", " : " ") + std::string("from thread ") + std::to_string(i) + " " + here;
+    last = here;
+  }
+  throw KernelError(message);
+}
+
+const uint64_t* Machine::meet(Meeting meeting, uint64_t bits, const std::source_location& where) {
+  const auto index = size_t(position_.thread);
+  Thread& thread = threads_[index];
+  uint64_t* exchanged = warps_[index / warp_size].exchanged[thread.exchanges % 2];
+  if (meeting == Meeting::exchange) {
+    exchanged[index % warp_size] = bits;
+    ++thread.exchanges;
+  }
+  thread.meeting = meeting;
+  thread.where = where;
+  thread.state = State::waiting;
+  thread.scheduler = std::move(thread.scheduler).resume();
+  return exchanged;
+}
+
+void Machine::fail_here(const std::string& message) const {
+  throw KernelError(kernels()[launch_->kernel].name + ", block " + to_string(position_.block) + ", thread " +
+                    std::to_string(position_.thread) + ": " + message);
+}
+
+std::vector<Order>& orders() {
+  static std::vector<Order> instance{Order::forward, Order::reverse, Order::random};
+  return instance;
+}
+
+void succeed(const std::string& error) {
+  if (!error.empty()) fail_here(error);
+}
+
+}  // namespace
+
+std::vector<KernelRecord>& kernels() {
+  static std::vector<KernelRecord> instance;
+  return instance;
+}
+
+void set_orders(std::vector<Order> wanted) { orders() = std::move(wanted); }
+
+void run(const Launch& launch) {
+  KernelRecord& record = kernels()[launch.kernel];
+  const uint64_t seed = uint64_t(++record.launches);
+  const OpenMemory open;
+  const MemoryImage before = orders().size() > 1 ? MemoryImage::take() : MemoryImage();
+  MemoryImage after;
+  for (const Order order : orders()) {
+    const bool first = order == orders().front();
+    if (!first) before.restore();
+    machine().run_in_order(launch, order, seed);
+    if (orders().size() == 1) continue;
+    if (first)
+      after = MemoryImage::take();
+    else if (const std::string difference = after.difference(); !difference.empty())
+      throw KernelError(record.name + ": the result depends on the order of threads: " + difference);
+  }
+}
+
+const Position& position() { return machine().position(); }
+void fail_here(const std::string& message) { machine().fail_here(message); }
+
+void check_alignment(const void* pointer, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(pointer) % bytes != 0)
+    fail_here("an access to " + std::to_string(bytes) + " bytes at an address that is not a multiple of them");
+}
+
+void* static_shared(const void* key, int bytes) {
+  void* result = nullptr;
+  succeed(machine().shared().place_static(key, bytes, &result));
+  return result;
+}
+
+void* dynamic_shared(int offset, int bytes) {
+  void* result = nullptr;
+  succeed(machine().shared().place_dynamic(offset, bytes, &result));
+  return result;
+}
+
+void touch_shared(const void* pointer, int bytes, Access access) {
+  succeed(machine().shared().touch(pointer, bytes, access, position().thread));
+}
+
+const uint64_t* meet(Meeting meeting, uint64_t bits, const std::source_location& where) {
+  return machine().meet(meeting, bits, where);
+}
+
+}  // namespace mora::simt::emulator

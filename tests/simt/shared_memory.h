@@ -1,0 +1,50 @@
+// A block's shared memory on the emulator, with who touched each byte last: what nobody wrote is not to be read, and
+// two threads meet at a byte, one of them writing, only with a barrier in between.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/cuda/simt.h"
+
+namespace mora::simt::emulator {
+
+class SharedMemory {
+ public:
+  // A block of `threads` begins: everything is poison again.
+  void begin(int threads, int dynamic_bytes);
+  void passed_barrier() { ++block_time_; }
+  void passed_warp_barrier(int warp) { ++warp_time_[size_t(warp)]; }
+
+  // Each gives an error, or "".
+  std::string place_static(const void* key, int bytes, void** result);
+  std::string place_dynamic(int offset, int bytes, void** result);
+  std::string touch(const void* pointer, int bytes, Access access, int thread);
+
+ private:
+  static constexpr int capacity = 227 << 10;        // of a block on compute capability 9.0
+  static constexpr int static_capacity = 48 << 10;  // of static arrays
+
+  struct Touch {
+    int thread = -1;
+    uint32_t block_time = 0, warp_time = 0;
+    bool atomic = false;
+  };
+  struct Byte {
+    Touch writer, reader, other_reader;
+  };
+  bool ordered(const Touch& before, int thread) const;
+  std::string touch_byte(Byte& byte, const Touch& now, Access access) const;
+
+  alignas(128) std::byte bytes_[capacity];
+  std::vector<Byte> touched_ = std::vector<Byte>(capacity);
+  std::vector<uint32_t> warp_time_;
+  std::unordered_map<const void*, int> static_offsets_;
+  uint32_t block_time_ = 1, began_ = 1;
+  int dynamic_ = 0, used_ = 0;
+};
+
+}  // namespace mora::simt::emulator
