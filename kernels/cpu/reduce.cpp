@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/elements.h"
+#include "kernels/dimension_groups.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/reduce.cpp"
@@ -209,26 +210,6 @@ Tensor reduce_chunks(const void* x, DType dtype, int64_t outer, int64_t reduced,
   return y;
 }
 
-struct Group {
-  int64_t size;
-  bool reduced;
-};
-
-// The dimensions of size ≠ 1, neighbours of one kind merged.
-std::vector<Group> group_dimensions(const Shape& shape, uint32_t dims) {
-  std::vector<Group> groups;
-  for (int i = 0; i < shape.rank(); ++i) {
-    const bool reduced = (dims >> i & 1u) != 0;
-    if (shape[i] == 1) continue;
-    if (!groups.empty() && groups.back().reduced == reduced) {
-      groups.back().size *= shape[i];
-    } else {
-      groups.push_back({shape[i], reduced});
-    }
-  }
-  return groups;
-}
-
 }  // namespace
 
 void reduce(const Tensor& x, Tensor& y, uint32_t dims, Reduce f) {
@@ -245,11 +226,11 @@ void reduce(const Tensor& x, Tensor& y, uint32_t dims, Reduce f) {
     return;
   }
   // The innermost reduced group first: (outer, reduced, inner), all groups after it kept.
-  std::vector<Group> groups = group_dimensions(x.shape(), dims);
+  std::vector<DimensionGroup> groups = group_dimensions(x.shape(), dims);
   Tensor partial = x;
   int64_t inner = 1;
   while (!groups.empty()) {
-    const Group group = groups.back();
+    const DimensionGroup group = groups.back();
     groups.pop_back();
     if (!group.reduced) {
       inner *= group.size;
