@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/checks.h"
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/scratch.h"
 
@@ -217,62 +218,28 @@ namespace {
 HWY_EXPORT(run_norm);
 HWY_EXPORT(run_norm_backward);
 
-// Undefined tensors pass.
-void check_rows(const Tensor& x, const Tensor& t, std::string_view op, std::string_view name) {
-  require<ShapeError>(!t.defined() || (t.shape() == x.shape() && t.is_contiguous()),
-                      "{}: {} {} must be contiguous and of x's shape {}", op, name, t.defined() ? t.shape() : Shape(),
-                      x.shape());
-}
-void check_weights(const Tensor& x, const Tensor& t, std::string_view op, std::string_view name) {
-  require<ShapeError>(!t.defined() || (t.shape() == Shape({x.dim(-1)}) && t.is_contiguous()),
-                      "{}: {} {} must be ({}), as x is {}", op, name, t.defined() ? t.shape() : Shape(), x.dim(-1),
-                      x.shape());
-}
-void check_statistics(const Tensor& x, const Tensor& t, std::string_view op, std::string_view name) {
-  require<ShapeError>(t.is_contiguous() && t.numel() * x.dim(-1) == x.numel(), "{}: {} {} for x {}", op, name,
-                      t.shape(), x.shape());
-}
-
 }  // namespace
 
 void layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& mean, Tensor& rstd, double eps) {
-  check_rows(x, x, "layer_norm", "x");
-  check_rows(x, y, "layer_norm", "y");
-  check_weights(x, w, "layer_norm", "w");
-  check_weights(x, b, "layer_norm", "b");
-  check_statistics(x, mean, "layer_norm", "mean");
-  check_statistics(x, rstd, "layer_norm", "rstd");
+  check_norm("layer_norm", x, w, b, y, mean, rstd);
   HWY_DYNAMIC_DISPATCH(run_norm)(x, w, b, y, mean, rstd, eps);
 }
 
 void layer_norm_backward(const Tensor& x, const Tensor& w, const Tensor& mean, const Tensor& rstd, const Tensor& gy,
                          Tensor& gx, Tensor& gw, Tensor& gb) {
-  check_rows(x, gy, "layer_norm_backward", "gy");
-  check_rows(x, gx, "layer_norm_backward", "gx");
-  check_weights(x, w, "layer_norm_backward", "w");
-  check_weights(x, gw, "layer_norm_backward", "gw");
-  check_weights(x, gb, "layer_norm_backward", "gb");
-  check_statistics(x, mean, "layer_norm_backward", "mean");
-  check_statistics(x, rstd, "layer_norm_backward", "rstd");
+  check_norm_backward("layer_norm_backward", x, w, mean, rstd, gy, gx, gw, gb);
   HWY_DYNAMIC_DISPATCH(run_norm_backward)(x, w, mean, rstd, gy, gx, gw, gb);
 }
 
 void rms_norm(const Tensor& x, const Tensor& w, Tensor& y, Tensor& rstd, double eps) {
-  check_rows(x, x, "rms_norm", "x");
-  check_rows(x, y, "rms_norm", "y");
-  check_weights(x, w, "rms_norm", "w");
-  check_statistics(x, rstd, "rms_norm", "rstd");
   Tensor no_mean;
+  check_norm("rms_norm", x, w, Tensor(), y, no_mean, rstd);
   HWY_DYNAMIC_DISPATCH(run_norm)(x, w, Tensor(), y, no_mean, rstd, eps);
 }
 
 void rms_norm_backward(const Tensor& x, const Tensor& w, const Tensor& rstd, const Tensor& gy, Tensor& gx, Tensor& gw) {
-  check_rows(x, gy, "rms_norm_backward", "gy");
-  check_rows(x, gx, "rms_norm_backward", "gx");
-  check_weights(x, w, "rms_norm_backward", "w");
-  check_weights(x, gw, "rms_norm_backward", "gw");
-  check_statistics(x, rstd, "rms_norm_backward", "rstd");
   Tensor no_gradient;
+  check_norm_backward("rms_norm_backward", x, w, Tensor(), rstd, gy, gx, gw, no_gradient);
   HWY_DYNAMIC_DISPATCH(run_norm_backward)(x, w, Tensor(), rstd, gy, gx, gw, no_gradient);
 }
 
