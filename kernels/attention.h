@@ -29,7 +29,7 @@ MORA_KERNEL(attention_backward, const Tensor& q, const Tensor& k, const Tensor& 
 //   y_j = x_j·c − x_{j+D/2}·s,   y_{j+D/2} = x_{j+D/2}·c + x_j·s,   c, s = cos, sin [positions[n], j]; `inverse`
 //   negates s (the backward).
 // x (N, H, D) with free strides but the last, y contiguous, positions i32 (N), cos and sin f32 (f64 for f64) (P, D/2).
-// Throws ShapeError for a position ≥ P.
+// Throws ShapeError for a position ≥ P or < 0 (from CUDA, when the device is next waited for; y is 0 there).
 MORA_KERNEL(rotary, const Tensor& x, const Tensor& positions, const Tensor& cos, const Tensor& sin, Tensor& y,
             bool inverse);
 

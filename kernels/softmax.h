@@ -14,7 +14,7 @@ MORA_KERNEL(log_softmax, const Tensor& x, Tensor& y);
 // gx = gy − exp(y)·Σ gy
 MORA_KERNEL(log_softmax_backward, const Tensor& y, const Tensor& gy, Tensor& gx);
 // loss[n] = logsumexp(x[n]) − x[n, labels[n]]; 0 where the label is negative (ignored).  labels i32 (N), loss and lse
-// (N): f32, f64 for f64. Throws ShapeError on a label ≥ V.
+// (N): f32, f64 for f64. Throws ShapeError on a label ≥ V (from CUDA when next waited for; till then the loss is NaN).
 MORA_KERNEL(cross_entropy, const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse);
 // gx[n, v] = gloss[n]·(exp(x[n, v] − lse[n]) − [v = labels[n]]); a zero row where the label is negative. gx may be x
 // itself (in place).

@@ -1,5 +1,6 @@
 // Rotary position embedding, half-split layout: the pair (x_j, x_{j+D/2}) turned by the angle of its position.
 #include "kernels/attention.h"
+#include "kernels/checks.h"
 #include "kernels/cpu/elements.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -58,17 +59,9 @@ namespace mora::kernels::cpu {
 HWY_EXPORT(run_rotary);
 
 void rotary(const Tensor& x, const Tensor& positions, const Tensor& cos, const Tensor& sin, Tensor& y, bool inverse) {
-  require<ShapeError>(x.rank() == 3 && x.dim(2) % 2 == 0 && (x.dim(2) == 0 || x.strides()[2] == 1),
-                      "rotary: x {} must be (N, H, D) with an even D of stride 1", x.shape());
-  require<ShapeError>(y.shape() == x.shape() && y.is_contiguous(), "rotary: y {} must be contiguous, of x's {}",
-                      y.shape(), x.shape());
-  require<ShapeError>(positions.shape() == Shape({x.dim(0)}) && positions.is_contiguous(),
-                      "rotary: {} positions for x {}", positions.shape(), x.shape());
-  require<ShapeError>(cos.rank() == 2 && cos.dim(1) == x.dim(2) / 2 && cos.shape() == sin.shape() &&
-                          cos.is_contiguous() && sin.is_contiguous(),
-                      "rotary: cos {} and sin {} must be (positions, {})", cos.shape(), sin.shape(), x.dim(2) / 2);
-  for (int32_t p : positions.values<int32_t>())
-    require<ShapeError>(p >= 0 && p < cos.dim(0), "rotary: position {}, but cos and sin hold {}", p, cos.dim(0));
+  check_rotary(x, positions, cos, sin, y);
+  for (const int32_t p : positions.values<int32_t>())
+    if (p < 0 || p >= cos.dim(0)) reject_position(p, cos.dim(0));
   HWY_DYNAMIC_DISPATCH(run_rotary)(x, positions.data<int32_t>(), cos, sin, y, inverse);
 }
 

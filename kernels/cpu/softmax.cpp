@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/checks.h"
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/scratch.h"
 
@@ -272,58 +273,45 @@ HWY_EXPORT(run_softmax_backward);
 HWY_EXPORT(run_cross_entropy);
 HWY_EXPORT(run_cross_entropy_backward);
 
-void check_matrix(const Tensor& x, const Tensor& other, std::string_view op) {
-  require<ShapeError>(x.rank() == 2 && x.is_contiguous() && other.is_contiguous() && other.shape() == x.shape(),
-                      "{}: {} and {} must be contiguous (N, V) of one shape", op, x.shape(), other.shape());
-}
-
 // The labels of x's rows. Throws ShapeError on one that names no column.
-const int32_t* check_labels(const Tensor& x, const Tensor& labels) {
-  require<ShapeError>(labels.shape() == Shape({x.dim(0)}) && labels.is_contiguous(),
-                      "cross_entropy: labels {} for scores {}", labels.shape(), x.shape());
-  for (int32_t label : labels.values<int32_t>())
-    require<ShapeError>(label < x.dim(1), "cross_entropy: label {} of {} classes", label, x.dim(1));
+const int32_t* checked_labels(const Tensor& x, const Tensor& labels) {
+  for (const int32_t label : labels.values<int32_t>())
+    if (label >= x.dim(1)) reject_label(label, x.dim(1));
   return labels.data<int32_t>();
 }
 
 }  // namespace
 
 void softmax(const Tensor& x, Tensor& y) {
-  check_matrix(x, y, "softmax");
+  check_softmax("softmax", x, {&y});
   HWY_DYNAMIC_DISPATCH(run_softmax)(x, y, false);
 }
 
 void softmax_backward(const Tensor& y, const Tensor& gy, Tensor& gx) {
-  check_matrix(y, gy, "softmax_backward");
-  check_matrix(y, gx, "softmax_backward");
+  check_softmax("softmax_backward", y, {&gy, &gx});
   HWY_DYNAMIC_DISPATCH(run_softmax_backward)(y, gy, gx, false);
 }
 
 void log_softmax(const Tensor& x, Tensor& y) {
-  check_matrix(x, y, "log_softmax");
+  check_softmax("log_softmax", x, {&y});
   HWY_DYNAMIC_DISPATCH(run_softmax)(x, y, true);
 }
 
 void log_softmax_backward(const Tensor& y, const Tensor& gy, Tensor& gx) {
-  check_matrix(y, gy, "log_softmax_backward");
-  check_matrix(y, gx, "log_softmax_backward");
+  check_softmax("log_softmax_backward", y, {&gy, &gx});
   HWY_DYNAMIC_DISPATCH(run_softmax_backward)(y, gy, gx, true);
 }
 
 void cross_entropy(const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& lse) {
-  check_matrix(x, x, "cross_entropy");
-  const int32_t* checked = check_labels(x, labels);
-  require<ShapeError>(loss.numel() == x.dim(0) && lse.numel() == x.dim(0), "cross_entropy: loss {}, lse {} for {}",
-                      loss.shape(), lse.shape(), x.shape());
-  HWY_DYNAMIC_DISPATCH(run_cross_entropy)(x, checked, loss, lse);
+  check_softmax("cross_entropy", x, {&x});
+  check_cross_entropy("cross_entropy", x, labels, loss, lse);
+  HWY_DYNAMIC_DISPATCH(run_cross_entropy)(x, checked_labels(x, labels), loss, lse);
 }
 
 void cross_entropy_backward(const Tensor& x, const Tensor& labels, const Tensor& lse, const Tensor& gloss, Tensor& gx) {
-  check_matrix(x, gx, "cross_entropy_backward");
-  const int32_t* checked = check_labels(x, labels);
-  require<ShapeError>(lse.numel() == x.dim(0) && gloss.numel() == x.dim(0),
-                      "cross_entropy_backward: lse {}, gloss {} for {}", lse.shape(), gloss.shape(), x.shape());
-  HWY_DYNAMIC_DISPATCH(run_cross_entropy_backward)(x, checked, lse, gloss, gx);
+  check_softmax("cross_entropy_backward", x, {&gx});
+  check_cross_entropy("cross_entropy_backward", x, labels, gloss, lse);
+  HWY_DYNAMIC_DISPATCH(run_cross_entropy_backward)(x, checked_labels(x, labels), lse, gloss, gx);
 }
 
 }  // namespace mora::kernels::cpu

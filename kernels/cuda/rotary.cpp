@@ -1,0 +1,33 @@
+#include "kernels/cuda/rotary.h"
+
+#include "kernels/attention.h"
+#include "kernels/checks.h"
+#include "kernels/cuda/index_error_words.h"
+#include "kernels/cuda/tensor_view.h"
+
+namespace mora::kernels::cuda {
+
+void rotary(const Tensor& x, const Tensor& positions, const Tensor& cos, const Tensor& sin, Tensor& y, bool inverse) {
+  require_floating("rotary", x);
+  check_rotary(x, positions, cos, sin, y);
+  require_device_of(x, "rotary", positions, cos, sin, y);
+  const DType arithmetic = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  RotaryView v{view(x),
+               view(positions, DType::i32),
+               view(cos, arithmetic),
+               view(sin, arithmetic),
+               output(y, x.dtype()),
+               x.dim(1),
+               x.dim(2) / 2,
+               x.strides()[0],
+               x.strides()[1],
+               cos.dim(0),
+               inverse,
+               {}};
+  if (x.numel() > 0) v.x.size = 1 + (x.dim(0) - 1) * x.strides()[0] + (x.dim(1) - 1) * x.strides()[1] + x.dim(2) - 1;
+  Tensor errors = index_error_words(x.device());
+  v.errors = output(errors);
+  launch_rotary(v);
+}
+
+}  // namespace mora::kernels::cuda
