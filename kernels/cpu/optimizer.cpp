@@ -1,5 +1,5 @@
 // Parameters are cut into pieces of equal size, whatever tensor they lie in, and the pieces are shared out to threads.
-#include "kernels/optimizer.h"
+#include "kernels/optimizer_bodies.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/optimizer.cpp"
@@ -9,6 +9,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/checks.h"
 #include "kernels/cpu/elements.h"
 
 #ifndef MORA_KERNELS_CPU_OPTIMIZER_ONCE
@@ -41,17 +42,6 @@ std::vector<Piece> pieces_of(const Terms& terms) {
     for (int64_t n = numel_of(terms[t]), begin = 0; begin < n; begin += size)
       pieces.push_back({t, begin, std::min(n, begin + size)});
   return pieces;
-}
-
-void check(std::string_view op, const Tensor& parameter, std::initializer_list<const Tensor*> others) {
-  require<DTypeError>(parameter.dtype() == DType::f32 || parameter.dtype() == DType::f64,
-                      "{}: a parameter of {}: expected f32 or f64", op, name_of(parameter.dtype()));
-  require<ShapeError>(parameter.is_contiguous(), "{}: a parameter {} that is not contiguous", op, parameter.shape());
-  for (const Tensor* other : others)
-    if (other->defined())
-      require<ShapeError>(other->is_contiguous() && other->meta() == parameter.meta(),
-                          "{}: a parameter {} of {} with a gradient or moment {} of {}", op, parameter.shape(),
-                          name_of(parameter.dtype()), other->shape(), name_of(other->dtype()));
 }
 
 }  // namespace
@@ -283,8 +273,7 @@ void scale_target(Tensor& t, double factor, int64_t begin, int64_t end) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace mora::kernels {
-namespace cpu {
+namespace mora::kernels::cpu {
 namespace {
 
 HWY_EXPORT(sgd_target);
@@ -309,11 +298,7 @@ void for_pieces(const Terms& terms, F f) {
 
 // Σ x·y of each piece.
 std::vector<double> products(std::span<const Tensor> xs, std::span<const Tensor> ys, std::string_view op) {
-  require<ShapeError>(xs.size() == ys.size(), "{}: {} tensors with {}", op, xs.size(), ys.size());
-  for (size_t i = 0; i < xs.size(); ++i)
-    require<ShapeError>(xs[i].is_contiguous() && ys[i].is_contiguous() && xs[i].meta() == ys[i].meta(),
-                        "{}: a tensor {} that is not contiguous, or not as its partner {}", op, xs[i].shape(),
-                        ys[i].shape());
+  check_pairs(op, mora::cpu, xs, ys);
   std::vector<double> sums(pieces_of(xs).size());
   for_pieces(xs, [&](size_t i, const Piece& piece) {
     sums[i] = HWY_DYNAMIC_DISPATCH(product_target)(xs[piece.term], ys[piece.term], piece.begin, piece.end);
@@ -322,40 +307,37 @@ std::vector<double> products(std::span<const Tensor> xs, std::span<const Tensor>
 }
 
 }  // namespace
-}  // namespace cpu
-
-using namespace cpu;
 
 void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
   for (SgdTerm& term : terms) {
-    cpu::check("sgd", term.parameter, {&term.gradient, &term.buffer});
+    check_term("sgd", mora::cpu, term.parameter, {&term.gradient, &term.buffer});
     for (Tensor* t : {&term.parameter, &term.buffer})
       if (t->defined()) t->mutable_raw();  // the version moves once an update
   }
-  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+  for_pieces(terms, [&](size_t, const Piece& piece) {
     HWY_DYNAMIC_DISPATCH(sgd_target)(terms[piece.term], rule, piece.begin, piece.end);
   });
 }
 
 void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
   for (AdamWTerm& term : terms) {
-    cpu::check("adamw", term.parameter, {&term.gradient, &term.mean, &term.square, &term.largest});
+    check_term("adamw", mora::cpu, term.parameter, {&term.gradient, &term.mean, &term.square, &term.largest});
     for (Tensor* t : {&term.parameter, &term.mean, &term.square, &term.largest})
       if (t->defined()) t->mutable_raw();
   }
-  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+  for_pieces(terms, [&](size_t, const Piece& piece) {
     HWY_DYNAMIC_DISPATCH(adamw_target)(terms[piece.term], rule, piece.begin, piece.end);
   });
 }
 
 void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
   for (LambTerm& term : terms) {
-    cpu::check("lamb", term.parameter, {&term.gradient, &term.mean, &term.square});
+    check_term("lamb", mora::cpu, term.parameter, {&term.gradient, &term.mean, &term.square});
     for (Tensor* t : {&term.parameter, &term.mean, &term.square}) t->mutable_raw();
   }
-  const std::vector<cpu::Piece> pieces = cpu::pieces_of(terms);
+  const std::vector<Piece> pieces = pieces_of(terms);
   std::vector<LambSquares> squares(pieces.size());
-  cpu::for_pieces(terms, [&](size_t i, const cpu::Piece& piece) {
+  for_pieces(terms, [&](size_t i, const Piece& piece) {
     squares[i] = HWY_DYNAMIC_DISPATCH(lamb_moments_target)(terms[piece.term], rule, piece.begin, piece.end);
   });
   std::vector<LambSquares> totals(terms.size());
@@ -363,7 +345,7 @@ void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
     totals[pieces[i].term].parameter += squares[i].parameter;
     totals[pieces[i].term].direction += squares[i].direction;
   }
-  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+  for_pieces(terms, [&](size_t, const Piece& piece) {
     LambTerm& term = terms[piece.term];
     const double w = std::sqrt(totals[piece.term].parameter), u = std::sqrt(totals[piece.term].direction);
     const double rate = term.lr * (term.trust && w > rule.norm_floor && u > 0 ? w / u : 1);
@@ -372,9 +354,9 @@ void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
 }
 
 std::vector<double> norms(std::span<const Tensor> tensors) {
-  const std::vector<double> sums = cpu::products(tensors, tensors, "norms");
+  const std::vector<double> sums = products(tensors, tensors, "norms");
   std::vector<double> totals(tensors.size());
-  const std::vector<cpu::Piece> pieces = cpu::pieces_of(tensors);
+  const std::vector<Piece> pieces = pieces_of(tensors);
   for (size_t i = 0; i < pieces.size(); ++i) totals[pieces[i].term] += sums[i];
   for (double& total : totals) total = std::sqrt(total);
   return totals;
@@ -382,20 +364,21 @@ std::vector<double> norms(std::span<const Tensor> tensors) {
 
 double inner_product(std::span<const Tensor> xs, std::span<const Tensor> ys) {
   double total = 0;
-  for (double sum : cpu::products(xs, ys, "inner_product")) total += sum;
+  for (double sum : products(xs, ys, "inner_product")) total += sum;
   return total;
 }
 
 double global_norm(std::span<const Tensor> tensors) {
   double total = 0;
-  for (double sum : cpu::products(tensors, tensors, "global_norm")) total += sum;
+  for (double sum : products(tensors, tensors, "global_norm")) total += sum;
   return std::sqrt(total);
 }
 
 double perturbation_norm(std::span<const PerturbationTerm> terms, double eta) {
-  for (const PerturbationTerm& term : terms) cpu::check("perturbation_norm", term.parameter, {&term.gradient});
-  std::vector<double> sums(cpu::pieces_of(terms).size());
-  cpu::for_pieces(terms, [&](size_t i, const cpu::Piece& piece) {
+  for (const PerturbationTerm& term : terms)
+    check_term("perturbation_norm", mora::cpu, term.parameter, {&term.gradient});
+  std::vector<double> sums(pieces_of(terms).size());
+  for_pieces(terms, [&](size_t i, const Piece& piece) {
     sums[i] = HWY_DYNAMIC_DISPATCH(perturbation_squares_target)(terms[piece.term], eta, piece.begin, piece.end);
   });
   double total = 0;
@@ -405,23 +388,23 @@ double perturbation_norm(std::span<const PerturbationTerm> terms, double eta) {
 
 void perturb(std::span<PerturbationTerm> terms, double eta, double factor) {
   for (PerturbationTerm& term : terms) {
-    cpu::check("perturb", term.parameter, {&term.gradient});
+    check_term("perturb", mora::cpu, term.parameter, {&term.gradient});
     term.parameter.mutable_raw();
   }
-  cpu::for_pieces(terms, [&](size_t, const cpu::Piece& piece) {
+  for_pieces(terms, [&](size_t, const Piece& piece) {
     HWY_DYNAMIC_DISPATCH(perturb_target)(terms[piece.term], eta, factor, piece.begin, piece.end);
   });
 }
 
 void scale_all(std::span<Tensor> tensors, double factor) {
   for (Tensor& t : tensors) {
-    require<ShapeError>(t.is_contiguous(), "scale_all: a tensor {} that is not contiguous", t.shape());
+    check_scaled(mora::cpu, t);
     t.mutable_raw();
   }
-  cpu::for_pieces(tensors, [&](size_t, const cpu::Piece& piece) {
+  for_pieces(tensors, [&](size_t, const Piece& piece) {
     HWY_DYNAMIC_DISPATCH(scale_target)(tensors[piece.term], factor, piece.begin, piece.end);
   });
 }
 
-}  // namespace mora::kernels
+}  // namespace mora::kernels::cpu
 #endif

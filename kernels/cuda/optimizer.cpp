@@ -1,0 +1,233 @@
+#include "kernels/optimizer_bodies.h"
+
+#include <cmath>
+
+#include "kernels/checks.h"
+#include "kernels/cuda/optimizer.h"
+#include "kernels/cuda/tensor_view.h"
+
+namespace mora::kernels::cuda {
+namespace {
+
+void* pointer(const Tensor& t) { return t.defined() ? const_cast<void*>(t.raw()) : nullptr; }
+// For writing: the storage's version moves.
+void* pointer_to_write(Tensor& t) { return t.defined() ? t.mutable_raw() : nullptr; }
+
+// Steps of one dtype, to be launched together, with the places of their terms.
+template <class S>
+class Group {
+ public:
+  // `pointers`: the step's tensors.
+  void add(size_t place, S step, int64_t size, std::initializer_list<const void*> pointers) {
+    step.size = size;
+    step.first_piece = pieces_;
+    step.packed = true;
+    for (const void* p : pointers) step.packed = step.packed && reinterpret_cast<uintptr_t>(p) % 16 == 0;
+    pieces_ += step.pieces();
+    steps_.push_back(step);
+    places_.push_back(place);
+  }
+
+  bool empty() const { return steps_.empty(); }
+  int64_t size() const { return int64_t(steps_.size()); }
+  int64_t pieces() const { return pieces_; }
+  const std::vector<size_t>& places() const { return places_; }
+
+  // On the device, as long as the group lives.
+  Table<S> table(DType dtype, Device device) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(steps_.data());
+    const std::span<const uint8_t> all(bytes, steps_.size() * sizeof(S));
+    memory_ = Tensor::from(all, {int64_t(all.size())}).to(device);
+    return {static_cast<const S*>(memory_.raw()), size(), pieces_, dtype};
+  }
+
+ private:
+  std::vector<S> steps_;
+  std::vector<size_t> places_;
+  int64_t pieces_ = 0;
+  Tensor memory_;
+};
+
+template <class S>
+using Groups = std::array<Group<S>, 4>;  // by floating dtype
+
+template <class S, class Launch>
+void launch_groups(Groups<S>& groups, Device device, Launch launch) {
+  for (size_t dtype = 0; dtype < groups.size(); ++dtype)
+    if (!groups[dtype].empty()) launch(groups[dtype].table(DType(dtype), device));
+}
+
+Tensor scratch(int64_t numbers, Device device) { return Tensor::empty({numbers}, DType::f64, device); }
+
+// The sum of each term, in the order of the terms. launch(table, parts, sums).
+template <class S, class Launch>
+std::vector<double> sums_of(Groups<S>& groups, size_t terms, Device device, Launch launch) {
+  std::vector<double> result(terms);
+  launch_groups(groups, device, [&](const Table<S>& table) {
+    Tensor parts = scratch(table.pieces, device), sums = scratch(table.size, device);
+    launch(table, output(parts), output(sums));
+    const Tensor host = sums.to(mora::cpu);
+    const std::vector<size_t>& places = groups[size_t(table.dtype)].places();
+    for (size_t i = 0; i < places.size(); ++i) result[places[i]] = host.data<double>()[i];
+  });
+  return result;
+}
+
+double total_of(const std::vector<double>& sums) {
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+std::vector<double> products(std::string_view op, std::span<const Tensor> xs, std::span<const Tensor> ys) {
+  const Device device = xs.front().device();
+  check_pairs(op, device, xs, ys);
+  Groups<Pair> groups;
+  for (size_t i = 0; i < xs.size(); ++i) {
+    require_floating(op, xs[i]);
+    Pair pair;
+    pair.x = pointer(xs[i]);
+    pair.y = pointer(ys[i]);
+    groups[size_t(xs[i].dtype())].add(i, pair, xs[i].numel(), {pair.x, pair.y});
+  }
+  return sums_of(groups, xs.size(), device, launch_products);
+}
+
+Groups<Perturbation> perturbations(std::string_view op, Device device, std::span<const PerturbationTerm> terms,
+                                   double eta, double factor) {
+  Groups<Perturbation> groups;
+  for (size_t i = 0; i < terms.size(); ++i) {
+    const PerturbationTerm& term = terms[i];
+    check_term(op, device, term.parameter, {&term.gradient});
+    Perturbation step;
+    step.parameter = pointer(term.parameter);
+    step.gradient = pointer(term.gradient);
+    step.eta = eta;
+    step.factor = factor;
+    step.scaled = term.scaled;
+    groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(), {step.parameter, step.gradient});
+  }
+  return groups;
+}
+
+}  // namespace
+
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
+  const Device device = terms.front().parameter.device();
+  Groups<SgdStep> groups;
+  for (size_t i = 0; i < terms.size(); ++i) {
+    SgdTerm& term = terms[i];
+    check_term("sgd", device, term.parameter, {&term.gradient, &term.buffer});
+    SgdStep step;
+    step.parameter = pointer_to_write(term.parameter);
+    step.gradient = pointer(term.gradient);
+    step.buffer = pointer_to_write(term.buffer);
+    step.lr = term.lr;
+    step.weight_decay = term.weight_decay;
+    step.scale = term.scale;
+    step.momentum = rule.momentum;
+    step.dampening = rule.dampening;
+    step.first = term.first;
+    step.nesterov = rule.nesterov;
+    groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
+                                               {step.parameter, step.gradient, step.buffer});
+  }
+  launch_groups(groups, device, launch_sgd);
+}
+
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
+  const Device device = terms.front().parameter.device();
+  Groups<AdamWStep> groups;
+  for (size_t i = 0; i < terms.size(); ++i) {
+    AdamWTerm& term = terms[i];
+    check_term("adamw", device, term.parameter, {&term.gradient, &term.mean, &term.square, &term.largest});
+    AdamWStep step;
+    step.parameter = pointer_to_write(term.parameter);
+    step.gradient = pointer(term.gradient);
+    step.mean = pointer_to_write(term.mean);
+    step.square = pointer_to_write(term.square);
+    step.largest = pointer_to_write(term.largest);
+    step.beta1 = rule.beta1;
+    step.beta2 = rule.beta2;
+    step.eps = rule.eps;
+    step.kept = 1 - term.lr * term.weight_decay;
+    step.step = term.lr / (1 - std::pow(rule.beta1, double(term.step)));
+    step.square_correction = 1 / std::sqrt(1 - std::pow(rule.beta2, double(term.step)));
+    groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
+                                               {step.parameter, step.gradient, step.mean, step.square, step.largest});
+  }
+  launch_groups(groups, device, launch_adamw);
+}
+
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
+  const Device device = terms.front().parameter.device();
+  Groups<LambStep> groups;
+  for (size_t i = 0; i < terms.size(); ++i) {
+    LambTerm& term = terms[i];
+    check_term("lamb", device, term.parameter, {&term.gradient, &term.mean, &term.square});
+    LambStep step;
+    step.parameter = pointer_to_write(term.parameter);
+    step.gradient = pointer(term.gradient);
+    step.mean = pointer_to_write(term.mean);
+    step.square = pointer_to_write(term.square);
+    step.beta1 = rule.beta1;
+    step.beta2 = rule.beta2;
+    step.eps = rule.eps;
+    step.lr = term.lr;
+    step.weight_decay = term.weight_decay;
+    step.norm_floor = rule.norm_floor;
+    step.mean_correction = 1 / (1 - std::pow(rule.beta1, double(term.step)));
+    step.square_correction = 1 / std::sqrt(1 - std::pow(rule.beta2, double(term.step)));
+    step.trust = term.trust;
+    groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
+                                               {step.parameter, step.gradient, step.mean, step.square});
+  }
+  launch_groups(groups, device, [&](const Table<LambStep>& table) {
+    Tensor parts = scratch(2 * table.pieces, device), rates = scratch(table.size, device);
+    launch_lamb(table, output(parts), output(rates));
+  });
+}
+
+std::vector<double> norms(std::span<const Tensor> tensors) {
+  std::vector<double> result = products("norms", tensors, tensors);
+  for (double& norm : result) norm = std::sqrt(norm);
+  return result;
+}
+
+double inner_product(std::span<const Tensor> xs, std::span<const Tensor> ys) {
+  return total_of(products("inner_product", xs, ys));
+}
+
+double global_norm(std::span<const Tensor> tensors) {
+  return std::sqrt(total_of(products("global_norm", tensors, tensors)));
+}
+
+double perturbation_norm(std::span<const PerturbationTerm> terms, double eta) {
+  const Device device = terms.front().parameter.device();
+  Groups<Perturbation> groups = perturbations("perturbation_norm", device, terms, eta, 0);
+  return std::sqrt(total_of(sums_of(groups, terms.size(), device, launch_perturbation_squares)));
+}
+
+void perturb(std::span<PerturbationTerm> terms, double eta, double factor) {
+  const Device device = terms.front().parameter.device();
+  Groups<Perturbation> groups = perturbations("perturb", device, terms, eta, factor);
+  for (PerturbationTerm& term : terms) term.parameter.mutable_raw();  // the version moves
+  launch_groups(groups, device, launch_perturb);
+}
+
+void scale_all(std::span<Tensor> tensors, double factor) {
+  const Device device = tensors.front().device();
+  Groups<Scaling> groups;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    Tensor& t = tensors[i];
+    check_scaled(device, t);
+    require_floating("scale_all", t);
+    Scaling step;
+    step.x = pointer_to_write(t);
+    step.factor = factor;
+    groups[size_t(t.dtype())].add(i, step, t.numel(), {step.x});
+  }
+  launch_groups(groups, device, launch_scale);
+}
+
+}  // namespace mora::kernels::cuda

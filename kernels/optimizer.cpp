@@ -1,0 +1,59 @@
+#include "kernels/optimizer_bodies.h"
+
+namespace mora::kernels {
+namespace {
+
+const Tensor& tensor_of(const Tensor& t) { return t; }
+template <class Term>
+const Tensor& tensor_of(const Term& term) {
+  return term.parameter;
+}
+
+// The body for the device of the list's first tensor; the processor's for an empty list. A body throws DeviceError
+// where the other tensors are elsewhere.
+template <class T, class Body>
+Body* body_for(std::string_view op, std::span<T> list, Body* on_cpu, Body* on_cuda) {
+  if (list.empty() || tensor_of(list.front()).device().kind == DeviceKind::cpu) return on_cpu;
+  require<DeviceError>(on_cuda != nullptr, "{}: no kernel for cuda", op);
+  return on_cuda;
+}
+
+}  // namespace
+
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
+  body_for("sgd", terms, cpu::sgd_update, cuda::sgd_update)(terms, rule);
+}
+
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
+  body_for("adamw", terms, cpu::adamw_update, cuda::adamw_update)(terms, rule);
+}
+
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
+  body_for("lamb", terms, cpu::lamb_update, cuda::lamb_update)(terms, rule);
+}
+
+std::vector<double> norms(std::span<const Tensor> tensors) {
+  return body_for("norms", tensors, cpu::norms, cuda::norms)(tensors);
+}
+
+double inner_product(std::span<const Tensor> xs, std::span<const Tensor> ys) {
+  return body_for("inner_product", xs, cpu::inner_product, cuda::inner_product)(xs, ys);
+}
+
+double perturbation_norm(std::span<const PerturbationTerm> terms, double eta) {
+  return body_for("perturbation_norm", terms, cpu::perturbation_norm, cuda::perturbation_norm)(terms, eta);
+}
+
+void perturb(std::span<PerturbationTerm> terms, double eta, double factor) {
+  body_for("perturb", terms, cpu::perturb, cuda::perturb)(terms, eta, factor);
+}
+
+double global_norm(std::span<const Tensor> tensors) {
+  return body_for("global_norm", tensors, cpu::global_norm, cuda::global_norm)(tensors);
+}
+
+void scale_all(std::span<Tensor> tensors, double factor) {
+  body_for("scale_all", tensors, cpu::scale_all, cuda::scale_all)(tensors, factor);
+}
+
+}  // namespace mora::kernels

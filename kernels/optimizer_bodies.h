@@ -1,0 +1,30 @@
+// What the functions of kernels/optimizer.h do on each device. (Their tensors come in lists, where a kernel's table
+// does not look for the device.)
+#pragma once
+
+#include "kernels/optimizer.h"
+
+// Declares the bodies in namespace cpu and, weak as a kernel's, in namespace cuda.
+#define MORA_BODIES(result, name, ...)    \
+  namespace cpu {                         \
+  result name(__VA_ARGS__);               \
+  }                                       \
+  namespace cuda {                        \
+  [[gnu::weak]] result name(__VA_ARGS__); \
+  }
+
+namespace mora::kernels {
+
+MORA_BODIES(void, sgd_update, std::span<SgdTerm> terms, const SgdRule& rule)
+MORA_BODIES(void, adamw_update, std::span<AdamWTerm> terms, const AdamWRule& rule)
+MORA_BODIES(void, lamb_update, std::span<LambTerm> terms, const LambRule& rule)
+MORA_BODIES(std::vector<double>, norms, std::span<const Tensor> tensors)
+MORA_BODIES(double, inner_product, std::span<const Tensor> xs, std::span<const Tensor> ys)
+MORA_BODIES(double, perturbation_norm, std::span<const PerturbationTerm> terms, double eta)
+MORA_BODIES(void, perturb, std::span<PerturbationTerm> terms, double eta, double factor)
+MORA_BODIES(double, global_norm, std::span<const Tensor> tensors)
+MORA_BODIES(void, scale_all, std::span<Tensor> tensors, double factor)
+
+}  // namespace mora::kernels
+
+#undef MORA_BODIES

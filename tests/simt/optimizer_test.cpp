@@ -1,0 +1,152 @@
+#include "kernels/optimizer.h"
+
+#include "simt/twin.h"
+
+namespace mora::test {
+namespace {
+
+// None, one, less than a pack, about a piece, several pieces; more pieces than blocks.
+constexpr int64_t sizes[] = {1, 0, 7, 8191, 8192, 8193, 20003, 64};
+
+// `count` tensors of numbers for each size and dtype, one size after the other; squares where `positive`.
+Tensors terms_of(std::initializer_list<DType> dtypes, std::initializer_list<bool> positive) {
+  Tensors tensors;
+  uint64_t seed = 1;
+  for (const int64_t n : sizes) {
+    for (const DType dtype : dtypes) {
+      for (const bool squares : positive) {
+        Values values = normal_values(n, seed++);
+        if (squares)
+          for (double& v : values) v = v * v;
+        tensors.push_back(tensor_of(values, {n}, dtype));
+      }
+    }
+  }
+  return tensors;
+}
+
+// Of each tensor but its first element: no 16 bytes begin there.
+Tensor shifted(const Tensor& t) { return t.numel() == 0 ? t : t.alias({t.numel() - 1}, {1}, 1); }
+
+constexpr auto parameters = {DType::f32, DType::f64};
+constexpr double close = 4e-6;
+
+void sgd(Tensors& t, const kernels::SgdRule& rule, bool buffers, bool first) {
+  std::vector<kernels::SgdTerm> terms;
+  for (size_t i = 0; i < t.size(); i += 3)
+    terms.push_back({t[i], t[i + 1], buffers ? t[i + 2] : Tensor(), 0.1 + 0.01 * double(i), 0.02, first, 1.5});
+  kernels::sgd_update(terms, rule);
+}
+
+TEST(SimtOptimizer, Sgd) {
+  for (const bool nesterov : {false, true})
+    for (const bool first : {false, true})
+      expect_twins(terms_of(parameters, {false, false, false}), close, [&](Tensors& t) {
+        sgd(t, {0.9, nesterov ? 0 : 0.1, nesterov}, true, first);
+      });
+  expect_twins(terms_of(parameters, {false, false, false}), close, [&](Tensors& t) { sgd(t, {}, false, false); });
+}
+
+void adamw(Tensors& t, bool amsgrad) {
+  std::vector<kernels::AdamWTerm> terms;
+  for (size_t i = 0; i < t.size(); i += 5)
+    terms.push_back({t[i], t[i + 1], t[i + 2], t[i + 3], amsgrad ? t[i + 4] : Tensor(), 0.01, 0.1, int64_t(1 + i)});
+  kernels::adamw_update(terms, {});
+}
+
+TEST(SimtOptimizer, AdamW) {
+  for (const bool amsgrad : {false, true})
+    expect_twins(terms_of(parameters, {false, false, false, true, true}), close,
+                 [&](Tensors& t) { adamw(t, amsgrad); });
+}
+
+TEST(SimtOptimizer, Lamb) {
+  for (const double norm_floor : {0., 50.}) {
+    expect_twins(terms_of(parameters, {false, false, false, true}), 4 * close, [&](Tensors& t) {
+      std::vector<kernels::LambTerm> terms;
+      for (size_t i = 0; i < t.size(); i += 4)
+        terms.push_back({t[i], t[i + 1], t[i + 2], t[i + 3], 0.01, 0.1, int64_t(2 + i), i % 3 != 0});
+      kernels::lamb_update(terms, {.norm_floor = norm_floor});
+    });
+  }
+}
+
+TEST(SimtOptimizer, ALambOfNothingButZerosStands) {
+  expect_twins({Tensor::zeros({40}), Tensor::zeros({40}), Tensor::zeros({40}), Tensor::zeros({40})}, 0, [](Tensors& t) {
+    std::vector<kernels::LambTerm> terms = {{t[0], t[1], t[2], t[3], 0.01, 0.1}};
+    kernels::lamb_update(terms, {});
+  });
+}
+
+TEST(SimtOptimizer, NormsAndProducts) {
+  const auto every = {DType::f64, DType::bf16, DType::f32, DType::f16};
+  expect_twins(terms_of(every, {false}), 1e-12, [](Tensors& t) {
+    const std::vector<double> norms = kernels::norms(t);
+    const double norm = kernels::global_norm(t);
+    t.push_back(Tensor::from(norms, {int64_t(norms.size())}));
+    t.push_back(Tensor::from(std::vector<double>{norm}, {1}));
+  });
+  expect_twins(terms_of(every, {false, false}), 1e-12, [](Tensors& t) {
+    Tensors xs, ys;
+    for (size_t i = 0; i < t.size(); i += 2) {
+      xs.push_back(t[i]);
+      ys.push_back(t[i + 1]);
+    }
+    t.push_back(Tensor::from(std::vector<double>{kernels::inner_product(xs, ys)}, {1}));
+  });
+}
+
+TEST(SimtOptimizer, Perturbation) {
+  expect_twins(terms_of(parameters, {false, false}), close, [](Tensors& t) {
+    std::vector<kernels::PerturbationTerm> terms;
+    for (size_t i = 0; i < t.size(); i += 2) terms.push_back({t[i], t[i + 1], i % 3 == 0});
+    const double norm = kernels::perturbation_norm(terms, 0.01);
+    kernels::perturb(terms, 0.01, -0.3);
+    t.push_back(Tensor::from(std::vector<double>{norm}, {1}));
+  });
+}
+
+TEST(SimtOptimizer, ScaleAll) {
+  expect_twins(terms_of({DType::f16, DType::f32, DType::f64, DType::bf16}, {false}), 0,
+               [](Tensors& t) { kernels::scale_all(t, 0.37); });
+}
+
+TEST(SimtOptimizer, UnalignedParameters) {
+  expect_twins(terms_of(parameters, {false, false, false, true, true}), close, [](Tensors& t) {
+    Tensors views;
+    for (const Tensor& whole : t) views.push_back(shifted(whole));
+    adamw(views, true);
+  });
+}
+
+TEST(SimtOptimizer, TheVersionMovesOnceAnUpdate) {
+  Tensors t;
+  for (int i = 0; i < 5; ++i) t.push_back(Tensor::zeros({9}, DType::f32, device));
+  const uint32_t written = t[0].version(), read = t[1].version();
+  adamw(t, true);
+  EXPECT_EQ(t[0].version(), written + 1);
+  EXPECT_EQ(t[1].version(), read);
+}
+
+TEST(SimtOptimizer, NothingIsNoWork) {
+  EXPECT_EQ(kernels::global_norm({}), 0);
+  EXPECT_TRUE(kernels::norms({}).empty());
+  kernels::scale_all({}, 2);
+}
+
+TEST(SimtOptimizer, WrongTensorsAreRefused) {
+  Tensors t;
+  for (int i = 0; i < 10; ++i) t.push_back(Tensor::zeros({9}, DType::f32, device));
+  const auto with = [&](size_t i, const Tensor& wrong) {
+    Tensors changed = t;
+    changed[i] = wrong;
+    adamw(changed, false);
+  };
+  EXPECT_THROW(with(6, Tensor::zeros({8}, DType::f32, device)), ShapeError);
+  EXPECT_THROW(with(5, Tensor::zeros({9}, DType::f16, device)), DTypeError);
+  EXPECT_THROW(with(6, Tensor::zeros({9})), DeviceError);
+  EXPECT_THROW((void)kernels::global_norm(Tensors{t[0], Tensor::zeros({9})}), DeviceError);
+}
+
+}  // namespace
+}  // namespace mora::test
