@@ -45,6 +45,7 @@ class FrozenWeight {
   int64_t packed_bytes() const;
   // Packs W now for both directions of activations of `dtype`, f32 or bf16, and loads it once for that.
   void pack(DType dtype) const;
+  void drop_rows() const;    // frees W by rows, which products with a few rows of x read; it is made again when used
   void drop_packed() const;  // frees what was packed; it is packed again when used
 
   struct Packed;  // what a backend keeps

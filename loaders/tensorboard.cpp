@@ -55,6 +55,12 @@ std::string wall_time_field(double seconds) {
   return field(1, kFixed64, little_endian(std::bit_cast<uint64_t>(seconds)));
 }
 
+// A summary of one value; `content` are its fields but for the tag.
+std::string point_record(double wall_time, int64_t step, std::string_view tag, const std::string& content) {
+  return record(wall_time_field(wall_time) + field(2, kVarint, varint(static_cast<uint64_t>(step))) +
+                bytes_field(5, bytes_field(1, bytes_field(1, tag) + content)));
+}
+
 std::string host_name() {
   std::array<char, 256> name{};
   return gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "localhost";
@@ -72,9 +78,13 @@ uint32_t crc32c(std::string_view bytes) {
 uint32_t masked_crc32c(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xa282ead8U; }
 
 std::string tensorboard_record(double wall_time, int64_t step, std::string_view tag, float value) {
-  const std::string point = bytes_field(1, tag) + field(2, kFixed32, little_endian(std::bit_cast<uint32_t>(value)));
-  return record(wall_time_field(wall_time) + field(2, kVarint, varint(static_cast<uint64_t>(step))) +
-                bytes_field(5, bytes_field(1, point)));
+  return point_record(wall_time, step, tag, field(2, kFixed32, little_endian(std::bit_cast<uint32_t>(value))));
+}
+
+std::string tensorboard_record(double wall_time, int64_t step, std::string_view tag, std::string_view text) {
+  const std::string tensor = field(1, kVarint, varint(7)) + bytes_field(2, "") + bytes_field(8, text);
+  const std::string metadata = bytes_field(1, bytes_field(1, "text")) + field(4, kVarint, varint(2));
+  return point_record(wall_time, step, tag, bytes_field(8, tensor) + bytes_field(9, metadata));
 }
 
 TensorboardWriter::TensorboardWriter(const std::filesystem::path& directory) {
@@ -90,6 +100,12 @@ TensorboardWriter::TensorboardWriter(const std::filesystem::path& directory) {
 
 void TensorboardWriter::scalar(int64_t step, std::string_view tag, double value) {
   file_ << tensorboard_record(seconds_now(), step, tag, static_cast<float>(value));
+}
+
+void TensorboardWriter::text(int64_t step, std::string_view tag, std::string_view text) {
+  std::string code = "    ";  // a block of code in Markdown: each line as it is
+  for (const char c : text) code += c == '\n' ? std::string("\n    ") : std::string(1, c);
+  file_ << tensorboard_record(seconds_now(), step, tag, code);
 }
 
 void TensorboardWriter::flush() {

@@ -95,10 +95,12 @@ void FrozenWeight::pack(DType dtype) const {
     packed_->pack(*this, weight, direction, product_dtype(dtype));
 }
 
+void FrozenWeight::drop_rows() const { packed_->by_rows = {}; }
+
 void FrozenWeight::drop_packed() const {
   for (auto& direction : packed_->matrices)
     for (auto& form : direction) form.reset();
-  packed_->by_rows = {};
+  drop_rows();
   packed_->bias = packed_->f64_weight = packed_->f64_bias = Tensor();
 }
 

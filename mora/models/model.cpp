@@ -54,6 +54,11 @@ void Model::pack() {
   if (lm_head()) lm_head()->pack(dtype_);
 }
 
+void Model::drop_rows() {
+  visit_linears([](const std::string&, LinearSlot& slot) { slot->frozen()->drop_rows(); });
+  if (lm_head()) lm_head()->drop_rows();
+}
+
 Tensor Model::run_block(const Tensor& x, Context& context, Block f) {
   if (!context.recompute) return f(x, context);
   Context fresh = context;

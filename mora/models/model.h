@@ -74,6 +74,8 @@ class Model {
   // Packs the linears and the head for training, one after the other, so that no more than one of them is there in both
   // forms.
   void pack();
+  // Frees what decoding keeps of the weights beside the packed ones.
+  void drop_rows();
 
  protected:
   // Throws ShapeError unless all ids are below the vocabulary's size and all positions below the longest sequence's.

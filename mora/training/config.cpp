@@ -173,6 +173,11 @@ class CrossChecks {
     only_for(optimizer.nesterov, "nesterov", "sgd");
     only_for(optimizer.larc, "larc", "lars");
     if (train.early_stop) check_early_stop(train.early_stop->metric);
+    if (train.sample) {
+      require<ConfigError>(config_.task == Task::causal_lm, "{}: only causal_lm writes texts, not {}",
+                           at("train.sample"), name_of(config_.task));
+      require<ConfigError>(!train.sample->prompts.empty(), "{}: names no prompt", at("train.sample.prompts"));
+    }
   }
 
   void check_early_stop(const std::string& metric) const {

@@ -177,6 +177,13 @@ struct EarlyStopConfig {
   bool operator==(const EarlyStopConfig&) const = default;
 };
 
+struct SampleConfig {
+  std::vector<std::string> prompts;
+  std::optional<Interval> every = Interval{.steps = 200};
+  int64_t max_tokens = 64;
+  bool operator==(const SampleConfig&) const = default;
+};
+
 struct TrainConfig {
   std::optional<double> epochs = 3;
   std::optional<int64_t> steps;
@@ -190,6 +197,7 @@ struct TrainConfig {
   int64_t keep = 2;
   int64_t max_skipped = 10;
   std::optional<EarlyStopConfig> early_stop;
+  std::optional<SampleConfig> sample;
   bool operator==(const TrainConfig&) const = default;
 };
 

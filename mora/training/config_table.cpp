@@ -241,6 +241,12 @@ Section<TrainConfig> train_section() {
                               .key("metric", &EarlyStopConfig::metric, "loss, or a metric of the task")
                               .key("patience", &EarlyStopConfig::patience,
                                    "evaluations without a better value before the run ends", at_least(1));
+  const auto sample =
+      Section<SampleConfig>()
+          .key("prompts", &SampleConfig::prompts, "what is continued; where the rows are chats, what a user says")
+          .required()
+          .key("every", &SampleConfig::every, "updates, or 0.25epoch, between texts; null: only at the end")
+          .key("max_tokens", &SampleConfig::max_tokens, "tokens of a text, at most", at_least(1));
   return Section<TrainConfig>()
       .key("epochs", &TrainConfig::epochs, "passes over the data", positive())
       .key("steps", &TrainConfig::steps, "instead of epochs: updates", at_least(1))
@@ -261,6 +267,7 @@ Section<TrainConfig> train_section() {
            "start's",
            at_least(1))
       .section("early_stop", &TrainConfig::early_stop, early_stop, "end when validation no longer improves")
+      .section("sample", &TrainConfig::sample, sample, "causal_lm: texts that the model writes while it is trained")
       .exclusive("epochs", "steps")
       .exclusive("batch_size", "batch_tokens");
 }

@@ -77,13 +77,15 @@ std::vector<int64_t> steps_in(const fs::path& checkpoints) {
   return steps;
 }
 
-// The numbers of an object and of the objects in it.
-void add_scalars(TensorboardWriter& events, int64_t step, const nlohmann::ordered_json& values,
-                 const std::string& prefix) {
+// The numbers of an object and of the objects in it, and a sample's text.
+void add_values(TensorboardWriter& events, int64_t step, const nlohmann::ordered_json& values,
+                const std::string& prefix) {
+  if (values.value("kind", "") == "sample")
+    events.text(step, prefix + values["prompt"].get<std::string>(), values["text"].get<std::string>());
   for (const auto& entry : values.items()) {
     const nlohmann::ordered_json& value = entry.value();
     if (value.is_number() && entry.key() != "step") events.scalar(step, prefix + entry.key(), value.get<double>());
-    if (value.is_object()) add_scalars(events, step, value, prefix);
+    if (value.is_object()) add_values(events, step, value, prefix);
   }
 }
 
@@ -148,7 +150,7 @@ void RunDirectory::log(const nlohmann::ordered_json& line, std::string_view grou
             line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   if (!tensorboard_) tensorboard_ = std::make_unique<TensorboardWriter>(path_);
   const auto step = line.at("step").get<int64_t>();
-  add_scalars(*tensorboard_, step, line, std::string(group) + "/");
+  add_values(*tensorboard_, step, line, std::string(group) + "/");
   tensorboard_->flush();
 }
 

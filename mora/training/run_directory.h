@@ -50,8 +50,8 @@ class RunDirectory {
   // Before the first line: drops the lines after update `step` (a resume repeats them), and a line that a kill cut
   // short. A checkpoint is therefore written after all lines of its update.
   void rewind_metrics(int64_t step);
-  // Appends one object to metrics.jsonl (it has a "step"), and its numbers to TensorBoard under `group`, so
-  // "train/loss". A number that is not finite becomes null.
+  // Appends one object to metrics.jsonl (it has a "step"), and its numbers and a sample's text to TensorBoard under
+  // `group`, so "train/loss". A number that is not finite becomes null.
   void log(const nlohmann::ordered_json& line, std::string_view group);
   void sync();  // metrics.jsonl reaches the disk; a checkpoint does this first
 

@@ -12,12 +12,14 @@
 #include "kernels/copy.h"
 #include "kernels/optimizer.h"
 #include "loaders/checksum.h"
+#include "loaders/quote.h"
 #include "mora/training/checkpoint.h"
 #include "mora/training/optimization.h"
 #include "mora/training/process_memory.h"
 #include "mora/training/progress.h"
 #include "mora/training/rank_plan.h"
 #include "mora/training/routing_metrics.h"
+#include "mora/training/sample_writer.h"
 #include "mora/training/setup.h"
 #include "mora/training/update_plan.h"
 #include "optim/mora_scheduler.h"
@@ -38,6 +40,8 @@ class Trainer {
         options_(options),
         setup_(set_up(config)),
         continual_(config, setup_),
+        samples_(config.train.sample ? std::optional<SampleWriter>(std::in_place, config, setup_.model->base())
+                                     : std::nullopt),
         task_(config_of_task(config, 0)),
         directory_(config.out, options.start()),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
@@ -257,6 +261,7 @@ class Trainer {
   void after_update() {
     const bool last = at_.step == task_end();
     if (data().valid.size() > 0 && (last || is_due(config_.train.eval_every))) validate();
+    if (samples_ && (last || is_due(config_.train.sample->every))) write_samples();
     const int signal = options_.signal ? options_.signal->exchange(0) : 0;
     if (signal == SIGINT || signal == SIGTERM) stopped_by_ = signal;
     ended_ = ended_ || stopped_by_ != 0;
@@ -329,6 +334,16 @@ class Trainer {
     }
   }
 
+  void write_samples() {
+    const std::vector<std::string> texts = samples_->write(setup_.model->base());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const std::string& prompt = config_.train.sample->prompts[i];
+      directory_.log({{"step", at_.step}, {"event", {{"kind", "sample"}, {"prompt", prompt}, {"text", texts[i]}}}},
+                     "sample");
+      progress_.note(fmt::format("step {}: {} → {}", at_.step, quote(prompt), quote(texts[i])));
+    }
+  }
+
   std::string rows_checksum() const {
     Checksum sum;
     for (const TrainingData& task : setup_.tasks) task.train.add_to(sum);
@@ -389,8 +404,9 @@ class Trainer {
 
   const Config& config_;
   const TrainOptions& options_;
-  TrainingSetup setup_;  // these two first: what is wrong with the configuration leaves no directory behind
+  TrainingSetup setup_;  // these three first: what is wrong with the configuration leaves no directory behind
   ContinualPlan continual_;
+  std::optional<SampleWriter> samples_;
   Progression at_;
   Config task_;  // the configuration of task at_.task on its own
   RunDirectory directory_;

@@ -53,6 +53,15 @@ TEST(Tensorboard, ARecordByteByByte) {
   EXPECT_EQ(payloads(tensorboard_record(1.5, 300, "loss", 0.25F)), std::vector<std::string>{expected});
 }
 
+TEST(Tensorboard, ATextByteByByte) {
+  const std::string expected = std::string("\x09\0\0\0\0\0\0\xf8\x3f", 9) +             // wall_time 1.5
+                               "\x10\xac\x02" +                                         // step 300
+                               "\x2a\x1d\x0a\x1b\x0a\x03say" +                          // summary { value { tag "say"
+                               std::string("\x42\x08\x08\x07\x12\x00\x42\x02hi", 10) +  // tensor { string, {}, "hi" }
+                               "\x4a\x0a\x0a\x06\x0a\x04text\x20\x02";  // metadata { plugin "text", tensor } } }
+  EXPECT_EQ(payloads(tensorboard_record(1.5, 300, "say", std::string_view("hi"))), std::vector<std::string>{expected});
+}
+
 TEST(Tensorboard, AFileOpensWithItsVersionAndKeepsTheOrder) {
   const auto directory = std::filesystem::temp_directory_path() / ("mora_events_" + std::to_string(::getpid()));
   std::filesystem::create_directories(directory);

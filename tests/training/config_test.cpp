@@ -310,6 +310,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"adapter: {adapt: {budget: 2, min_rank: 3, max_rank: 2}}",
               "c.yaml:5: adapter.adapt.max_rank: below min_rank 3"},
         Wrong{"schedule: {min_lr: 1}", "c.yaml:5: schedule.min_lr: 1 is above optimizer.lr 0.001"},
+        Wrong{"train: {sample: {prompts: [Hello]}}",
+              "c.yaml:5: train.sample: only causal_lm writes texts, not classification"},
         Wrong{"train: {early_stop: {metric: accuracy}}",
               "c.yaml:5: train.early_stop: needs data.valid or data.valid_fraction"},
         Wrong{"train: {early_stop: {metric: acc}}",

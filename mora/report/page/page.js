@@ -30,7 +30,7 @@ function best(run, metric) {
   return values.length ? (largerIsBetter(metric) ? Math.max(...values) : Math.min(...values)) : null;
 }
 
-const marksOf = (run) => run.events.filter((e) => e.step > 0).map((e) => ({x: e.step, text: `${e.kind}, step ${e.step}${e.mean_rank ? `: mean rank ${number(e.mean_rank)}` : ""}`}));
+const marksOf = (run) => run.events.filter((e) => e.step > 0 && e.kind !== "sample").map((e) => ({x: e.step, text: `${e.kind}, step ${e.step}${e.mean_rank ? `: mean rank ${number(e.mean_rank)}` : ""}`}));
 
 function legend(series) {
   return make("div", {class: "legend"}, ...series.map((s) => make("span", {}, make("i", {style: `background:${s.colour}${s.faint ? ";opacity:.4" : ""}`}), s.name)));
@@ -122,7 +122,10 @@ function hardestCard(run) {
 
 function samplesCard(run) {
   const samples = run.events.filter((e) => e.kind === "sample");
-  return samples.length ? card("Samples", "what the model wrote while it was trained", true, ...samples.map((s) => make("pre", {}, `step ${s.step}\n${s.text}`))) : null;
+  const prompts = [...new Set(samples.map((s) => s.prompt))];
+  const row = (s) => make("tr", {}, make("td", {class: "n"}, `step ${s.step}`), make("td", {class: "text said"}, s.text));
+  const table = (prompt) => make("div", {class: "scroll"}, make("table", {}, make("tr", {}, make("th", {}, ""), make("th", {class: "said"}, prompt)), ...samples.filter((s) => s.prompt === prompt).map(row)));
+  return samples.length ? card("Sample texts", "what the model wrote while it was trained, under each prompt", true, ...prompts.map(table)) : null;
 }
 
 function commandCard(run) {
