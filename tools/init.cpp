@@ -27,7 +27,7 @@ std::string name_of_data(const std::string& data) {
 void run(Arguments& a, Session& session) {
   FirstConfigOptions& o = a.options;
   if (a.out.empty()) a.out = name_of_data(o.data) + ".yaml";
-  o.name = std::filesystem::path(a.out).stem().string();
+  o.file = a.out;
   require<ConfigError>(a.force || !std::filesystem::exists(a.out), "{}: is there already; --force writes over it",
                        a.out);
   if (!a.task.empty()) o.hints.task = parse_task(a.task);

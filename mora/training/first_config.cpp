@@ -49,9 +49,8 @@ struct Draft {
   std::vector<ColumnSummary> columns;
   std::string valid;
   Lengths lengths;
-  int64_t max_length = 0, batch = 0, accumulate = 1;  // batch: rows, or tokens of a language model
-  bool recompute = false;
-  Precision precision = Precision::f32;
+  int64_t max_length = 0;
+  TrainConfig train;
 
   bool is_language() const { return roles.task == Task::causal_lm; }
   const ColumnSummary& column(const std::string& name) const {
@@ -142,23 +141,24 @@ std::string train_lines(const Draft& d) {
   std::string text = "train:\n" + line(fmt::format("  epochs: {}", d.is_language() ? 1 : 3));
   if (d.is_language()) {
     text += "  batch_size: null\n";
-    text += line(fmt::format("  batch_tokens: {}", d.batch), "whole rows are packed into it, without padding");
+    text += line(fmt::format("  batch_tokens: {}", *d.train.batch_tokens),
+                 "whole rows are packed into it, without padding");
   } else {
-    text += line(fmt::format("  batch_size: {}", d.batch));
+    text += line(fmt::format("  batch_size: {}", *d.train.batch_size));
   }
-  if (d.accumulate > 1)
-    text +=
-        line(fmt::format("  accumulate: {}", d.accumulate), "batches an update, so that less is in memory at a time");
-  text += line(fmt::format("  precision: {}", name_of(d.precision)), d.precision == Precision::f32
-                                                                         ? "bf16 takes about two thirds of the memory"
-                                                                         : "f32 does not fit into memory");
-  if (d.recompute) text += line("  recompute: true", "activations are computed twice: less memory, more time");
+  if (d.train.accumulate > 1)
+    text += line(fmt::format("  accumulate: {}", d.train.accumulate),
+                 "batches an update, so that less is in memory at a time");
+  text += line(fmt::format("  precision: {}", name_of(d.train.precision)),
+               d.train.precision == Precision::f32 ? "bf16 takes about two thirds of the memory"
+                                                   : "f32 does not fit into memory");
+  if (d.train.recompute) text += line("  recompute: true", "activations are computed twice: less memory, more time");
   return text + line("  eval_every: " + std::string(d.is_language() ? "0.5epoch" : "1epoch"));
 }
 
 std::string to_text(const Draft& d) {
   const FirstConfigOptions& o = d.options;
-  const std::string file = shell_quote(o.name + ".yaml");
+  const std::string file = shell_quote(o.file);
   std::string text = fmt::format(
       "# Made by `mora init {} {}`; docs/config.md has every key.\n"
       "#   mora preview {}    the tokens, and which are trained\n"
@@ -174,7 +174,7 @@ std::string to_text(const Draft& d) {
   text += line(fmt::format("optimizer: {{kind: adamw, lr: {}, weight_decay: {}}}", d.is_language() ? "3e-4" : "1e-3",
                            d.is_language() ? "0" : "0.01"));
   text += line(fmt::format("schedule: {{kind: {}, warmup: 0.06}}", d.is_language() ? "cosine" : "linear"));
-  return text + train_lines(d) + line("out: " + write_text("runs/" + o.name));
+  return text + train_lines(d) + line("out: " + write_text("runs/" + std::filesystem::path(o.file).stem().string()));
 }
 
 // What a language model was trained for bounds a row too, though its rotary positions go on.
@@ -197,25 +197,10 @@ void measure_lengths(Draft& d) {
   d.lengths = lengths_of(data);
   d.max_length = std::min(round_up(d.lengths.kept_whole, kLengthStep), longest_row(d.model));
   // A small set still has some updates an epoch.
-  d.batch = d.is_language()
-                ? std::max(kBatchTokens, d.max_length)
-                : std::clamp<int64_t>(int64_t(std::bit_floor(uint64_t(d.lengths.rows / 20 + 1))), 4, kBatchRows);
-}
-
-// The next way to take less memory; false: there is none. An update stays what it was as long as it can.
-bool give_way(Draft& d) {
-  const int64_t least = d.is_language() ? d.max_length : 1;
-  if (d.batch / 2 >= least) {
-    d.batch /= 2;
-    d.accumulate *= 2;
-  } else if (!d.recompute) {
-    d.recompute = true;
-  } else if (d.precision == Precision::f32) {
-    d.precision = Precision::bf16;
-  } else {
-    return false;
-  }
-  return true;
+  if (d.is_language())
+    d.train.batch_tokens = std::max(kBatchTokens, d.max_length);
+  else
+    d.train.batch_size = std::clamp<int64_t>(int64_t(std::bit_floor(uint64_t(d.lengths.rows / 20 + 1))), 4, kBatchRows);
 }
 
 }  // namespace
@@ -238,15 +223,16 @@ FirstConfig make_first_config(const FirstConfigOptions& o) {
               .roles = {},
               .columns = summarize_columns(o.data),
               .valid = o.valid.empty() ? validation_beside(o.data) : o.valid,
-              .lengths = {}};
+              .lengths = {},
+              .train = {}};
   draft.roles = guess_roles(draft.columns, !is_encoder(draft.model), o.hints, o.data);
   measure_lengths(draft);
   FirstConfig made;
   do {
     made.text = to_text(draft);
-    made.config = parse_config(made.text, o.name + ".yaml");
+    made.config = parse_config(made.text, o.file);
     made.peak_bytes = plan_memory(made.config, false).peak_bytes;
-  } while (o.memory_bytes > 0 && made.peak_bytes > o.memory_bytes && give_way(draft));
+  } while (o.memory_bytes > 0 && made.peak_bytes > o.memory_bytes && give_way(draft.train, draft.max_length));
   return made;
 }
 

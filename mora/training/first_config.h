@@ -11,7 +11,7 @@ namespace mora {
 struct FirstConfigOptions {
   std::string model, data;
   std::string valid;  // "": the file beside the data that is called so, else a tenth of the data
-  std::string name;   // of the configuration's file without .yaml, and of the run
+  std::string file;   // the configuration's; its name without .yaml is the run's
   ColumnHints hints;
   int64_t memory_bytes = 0;  // that the run may take; 0: any
 };

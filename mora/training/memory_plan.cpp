@@ -5,12 +5,14 @@
 #include <filesystem>
 #include <limits>
 #include <set>
+#include <utility>
 
 #include "autograd/grad.h"
 #include "engine/allocator.h"
 #include "mora/adapters/mora.h"
 #include "mora/experts/routed_layer.h"
 #include "mora/training/process_memory.h"
+#include "mora/training/sample_writer.h"
 #include "mora/training/update_plan.h"
 
 namespace mora {
@@ -123,6 +125,18 @@ double run_batch(TrainingSetup& setup, const PackedBatch& batch, const TrainConf
 
 }  // namespace
 
+bool give_way(TrainConfig& train, int64_t max_length) {
+  const auto halve = [&](std::optional<int64_t>& batch, int64_t least) {
+    if (!batch || *batch / 2 < least) return false;
+    *batch /= 2;
+    train.accumulate *= 2;
+    return true;
+  };
+  if (train.batch_tokens ? halve(train.batch_tokens, max_length) : halve(train.batch_size, 1)) return true;
+  if (!std::exchange(train.recompute, true)) return true;
+  return std::exchange(train.precision, Precision::bf16) == Precision::f32;
+}
+
 MemoryPlan plan_memory(const Config& config, bool measure) {
   TrainingSetup setup = set_up(config);
   const TaskData& rows = setup.tasks[0].train;
@@ -154,6 +168,7 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   reset_peak_memory();
   const double seconds = run_batch(setup, batch, config.train);
   plan.activation_bytes = std::max<int64_t>(0, memory_stats().peak_bytes - before - trained);
+  if (config.train.sample) SampleWriter(config, model).write(model);
   plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) + hole_bytes(epoch, rows);
   int64_t all_tokens = 0;
   for (int32_t length : rows.lengths()) all_tokens += length;

@@ -22,4 +22,9 @@ struct MemoryPlan {
 // Throws what set_up throws.
 MemoryPlan plan_memory(const Config& config, bool measure);
 
+// Turns the next knob that saves memory, the cheapest first: smaller batches, more of them an update; activations
+// computed twice; bf16. An update stays what it was as long as it can. `max_length`: tokens of a row, at most. False:
+// there is none left.
+bool give_way(TrainConfig& train, int64_t max_length);
+
 }  // namespace mora

@@ -153,6 +153,23 @@ TEST_F(AdapterCommands, PreviewShowsWhichTokensAreTrained) {
   EXPECT_NE(cut.err.find("warning: 1 of 1 rows"), std::string::npos) << cut.err;
 }
 
+TEST_F(AdapterCommands, WhatDoesNotFitIsToldTheSettingsThatDo) {
+  const std::string path = config("train: {batch_size: 64}\nadapter: {kind: lora}\n");
+  const nlohmann::json all = mora({"plan", path, "--no-measure"}).json();
+  EXPECT_EQ(all.at("fits"), true);
+  EXPECT_TRUE(all.at("advice").empty());
+  const double whole = all.at("peak_bytes").get<double>(), activations = all.at("activation_bytes").get<double>();
+  const std::string most = std::to_string((whole - 0.4 * activations) / 1e9);  // a GB and its parts
+  const nlohmann::json tight = mora({"plan", path, "--memory", most}).json();
+  EXPECT_EQ(tight.at("fits"), false);
+  EXPECT_TRUE(tight.at("seconds_per_step").is_null()) << "what does not fit was measured";
+  EXPECT_EQ(tight.at("advice"), nlohmann::json({"train.batch_size=32", "train.accumulate=2"}));
+  std::vector<std::string> words = {"plan", path, "--memory", most, "--no-measure"};
+  for (const auto& word : tight.at("advice")) words.push_back(word);
+  EXPECT_EQ(mora(words).json().at("fits"), true);
+  EXPECT_EQ(mora({"plan", path, "--memory", "0.01"}).json().at("advice"), nlohmann::json::array());
+}
+
 TEST_F(AdapterCommands, PlanForetellsTheMemoryOfTheTraining) {
   // Rows of one length, as batches of many lengths let the process grow with each new one.
   const std::string path = config(

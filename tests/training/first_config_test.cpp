@@ -33,7 +33,7 @@ class FirstConfigTest : public ::testing::Test {
     return make_first_config({.model = minilm,
                               .data = directory_.write("rows.tsv", rows).string(),
                               .valid = "",
-                              .name = "rows",
+                              .file = "rows.yaml",
                               .hints = {},
                               .memory_bytes = memory_bytes});
   }
