@@ -75,6 +75,22 @@ TEST_F(Cli, VersionAndHelpGoToStdout) {
   }
 }
 
+TEST_F(Cli, EachCommandsHelpOpensWithWhatItDoes) {
+  std::istringstream lines(mora({"--help"}).out);
+  int commands = 0;
+  bool listed = false;
+  for (std::string line; std::getline(lines, line);) {
+    listed = listed || line == "Subcommands:";
+    const size_t name = line.find_first_not_of(' '), end = line.find(' ', name),
+                 summary = line.find_first_not_of(' ', end);
+    if (!listed || name == std::string::npos || name == 0 || summary == std::string::npos) continue;
+    const std::string help = mora({line.substr(name, end - name), "--help"}).out;
+    EXPECT_EQ(help.substr(0, help.find('\n')), line.substr(summary));
+    ++commands;
+  }
+  EXPECT_GE(commands, 24);
+}
+
 TEST_F(Cli, GenerateAnswersAChat) {
   const fs::path model = fs::path(MORA_SOURCE_DIR) / ".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf";
   ASSERT_TRUE(fs::exists(model)) << "run tools/fetch.sh first";
