@@ -1,5 +1,7 @@
 #include "kernels/cpu/attention_plan.h"
 
+#include "kernels/product_checks.h"
+
 namespace mora::kernels::cpu {
 namespace {
 
@@ -8,46 +10,21 @@ constexpr int64_t constant_cost = 256;
 // Below this cost a second thread takes longer to wake than to work.
 constexpr int64_t least_cost_of_a_thread = 8192;
 
-void check_offsets(const Tensor& offsets, int64_t rows, const char* name) {
-  require<DTypeError>(offsets.dtype() == DType::i32, "attention: {} must be i32, not {}", name,
-                      name_of(offsets.dtype()));
-  require<ShapeError>(offsets.rank() == 1 && offsets.numel() > 0 && offsets.is_contiguous(),
-                      "attention: {} must be a contiguous vector of one more entry than sequences, not {}", name,
-                      offsets.shape());
+void check_offset_values(const Tensor& offsets, int64_t rows, const char* name) {
   const auto values = offsets.values<int32_t>();
   require<ShapeError>(values.front() == 0 && values.back() == rows && std::is_sorted(values.begin(), values.end()),
                       "attention: {} must rise from 0 to {} rows; they go from {} to {}", name, rows, values.front(),
                       values.back());
 }
 
-bool has_unit_rows(const Tensor& t) { return t.rank() == 3 && (t.dim(2) <= 1 || t.strides()[2] == 1); }
-
 }  // namespace
 
 AttentionPlan plan_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
                              const Tensor& kv_offsets, const Tensor& y, const Tensor& lse,
                              const AttentionShape& shape) {
-  require<ShapeError>(has_unit_rows(q) && has_unit_rows(k) && has_unit_rows(v),
-                      "attention: q {}, k {}, v {} must be (N, heads, D) with stride 1 in D", q.shape(), k.shape(),
-                      v.shape());
-  require<ShapeError>(k.shape() == v.shape() && q.dim(2) == k.dim(2) && k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0,
-                      "attention: q {} against k {} and v {}: D must agree, and q's heads be a multiple of k's",
-                      q.shape(), k.shape(), v.shape());
-  const DType statistics = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  require<DTypeError>(is_floating(q.dtype()) && k.dtype() == q.dtype() && v.dtype() == q.dtype() &&
-                          y.dtype() == q.dtype() && lse.dtype() == statistics,
-                      "attention: q, k, v, y must share one floating dtype and lse be {}; they are {}, {}, {}, {}, {}",
-                      name_of(statistics), name_of(q.dtype()), name_of(k.dtype()), name_of(v.dtype()),
-                      name_of(y.dtype()), name_of(lse.dtype()));
-  require<ShapeError>(
-      y.shape() == q.shape() && y.is_contiguous() && lse.is_contiguous() && lse.shape() == Shape({q.dim(0), q.dim(1)}),
-      "attention: y {} and lse {} must be contiguous and of q's shape {}", y.shape(), lse.shape(), q.shape());
-  require<ShapeError>(q_offsets.numel() == kv_offsets.numel(), "attention: {} query offsets, {} kv offsets",
-                      q_offsets.numel(), kv_offsets.numel());
-  require<ShapeError>(shape.window == 0 || (shape.causal && shape.window > 0),
-                      "attention: a window of {} needs a causal mask", shape.window);
-  check_offsets(q_offsets, q.dim(0), "q_offsets");
-  check_offsets(kv_offsets, k.dim(0), "kv_offsets");
+  check_attention(q, k, v, q_offsets, kv_offsets, y, lse, shape);
+  check_offset_values(q_offsets, q.dim(0), "q_offsets");
+  check_offset_values(kv_offsets, k.dim(0), "kv_offsets");
   AttentionPlan plan{.sequences = q_offsets.numel() - 1,
                      .heads = q.dim(1),
                      .kv_heads = k.dim(1),
@@ -63,16 +40,7 @@ AttentionPlan plan_attention(const Tensor& q, const Tensor& k, const Tensor& v, 
 AttentionGradient plan_attention_gradient(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v,
                                           const Tensor& y, const Tensor& lse, const Tensor& gy, Tensor& gq, Tensor& gk,
                                           Tensor& gv) {
-  require<ShapeError>(gy.shape() == q.shape() && gy.is_contiguous(), "attention: gy {} must be contiguous, of q's {}",
-                      gy.shape(), q.shape());
-  require<ShapeError>(gq.shape() == q.shape() && gk.shape() == k.shape() && gv.shape() == k.shape() &&
-                          has_unit_rows(gq) && has_unit_rows(gk) && has_unit_rows(gv),
-                      "attention: gq {}, gk {}, gv {} must have the shapes of q {} and k {}, and stride 1 in D",
-                      gq.shape(), gk.shape(), gv.shape(), q.shape(), k.shape());
-  for (const Tensor* t :
-       {&gy, static_cast<const Tensor*>(&gq), static_cast<const Tensor*>(&gk), static_cast<const Tensor*>(&gv)})
-    require<DTypeError>(t->dtype() == q.dtype(), "attention: a gradient of {} for q of {}", name_of(t->dtype()),
-                        name_of(q.dtype()));
+  check_attention_gradient(q, k, gy, gq, gk, gv);
   for (Tensor* t : {&gq, &gk, &gv}) t->mutable_raw();
   return {plan,
           HeadRows(q, plan.group),

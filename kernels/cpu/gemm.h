@@ -1,17 +1,9 @@
-// The matrix products behind kernels/matmul.h, one a library or method: y = op(a)·op(b) [+ y], row-major.
+// The matrix products behind kernels/matmul.h, one a library or method.
 #pragma once
 
-#include "kernels/matmul.h"
+#include "kernels/product_checks.h"
 
 namespace mora::kernels::cpu {
-
-// y (m, n), op(a) (m, k), op(b) (k, n), op = transpose where asked.
-struct Gemm {
-  int64_t m = 0, n = 0, k = 0;
-  bool transpose_a = false, transpose_b = false, accumulate = false;
-  DType input = DType::f32, output = DType::f32;
-  bool operator==(const Gemm&) const = default;
-};
 
 // Eigen; f64.
 void gemm_eigen(const Gemm& g, const void* a, const void* b, void* y);

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/product_checks.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/grouped.cpp"
@@ -203,10 +204,7 @@ HWY_EXPORT(scatter_products_target);
 HWY_EXPORT(outer_products_target);
 
 void check(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& h, const RowGroups& groups) {
-  invariant(x.rank() == 2 && w.rank() == 3 && h.rank() == 2 && x.dim(1) == w.dim(2) && h.dim(1) == w.dim(1) &&
-                groups.rows.dim(0) == h.dim(0) && std::ssize(groups.offsets) == w.dim(0) + 1 &&
-                groups.offsets.back() == h.dim(0),
-            "{}: x {}, W {}, h {} in {} groups", op, x.shape(), w.shape(), h.shape(), std::ssize(groups.offsets) - 1);
+  check_groups(op, x, w, h, groups);
   for (int32_t row : groups.rows.values<int32_t>())
     require<ShapeError>(row >= 0 && row < x.dim(0), "{}: row {} of {}", op, row, x.dim(0));
 }

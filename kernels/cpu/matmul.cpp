@@ -34,33 +34,10 @@ Tensor widened(const Tensor& x) {
   return y;
 }
 
-Gemm checked(const Tensor& a, const Tensor& b, const Tensor& y, const MatmulShape& shape) {
-  require<ShapeError>(a.rank() == 2 && b.rank() == 2 && y.rank() == 2, "matmul: {} by {} into {}: expected matrices",
-                      a.shape(), b.shape(), y.shape());
-  require<ShapeError>(a.is_contiguous() && b.is_contiguous() && y.is_contiguous(),
-                      "matmul: {} by {} into {}: expected contiguous matrices", a.shape(), b.shape(), y.shape());
-  const Gemm g{.m = a.dim(shape.transpose_a ? 1 : 0),
-               .n = b.dim(shape.transpose_b ? 0 : 1),
-               .k = a.dim(shape.transpose_a ? 0 : 1),
-               .transpose_a = shape.transpose_a,
-               .transpose_b = shape.transpose_b,
-               .accumulate = shape.accumulate,
-               .input = a.dtype(),
-               .output = y.dtype()};
-  require<ShapeError>(b.dim(shape.transpose_b ? 1 : 0) == g.k && y.dim(0) == g.m && y.dim(1) == g.n,
-                      "matmul: {}{} by {}{} into {}: the sizes do not fit together", a.shape(),
-                      shape.transpose_a ? "ᵀ" : "", b.shape(), shape.transpose_b ? "ᵀ" : "", y.shape());
-  require<DTypeError>(is_floating(g.input) && b.dtype() == g.input &&
-                          (g.output == g.input || (g.input == DType::bf16 && g.output == DType::f32)),
-                      "matmul: {} by {} into {}: expected one floating dtype, or bf16 into f32", name_of(a.dtype()),
-                      name_of(b.dtype()), name_of(y.dtype()));
-  return g;
-}
-
 }  // namespace
 
 void matmul(const Tensor& a, const Tensor& b, Tensor& y, const MatmulShape& shape) {
-  const Gemm g = checked(a, b, y, shape);
+  const Gemm g = check_matmul(a, b, y, shape);
   if (g.m == 0 || g.n == 0) return;
   if (g.k == 0) {
     if (!g.accumulate) std::memset(y.mutable_raw(), 0, y.bytes());

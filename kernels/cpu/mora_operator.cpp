@@ -16,6 +16,7 @@
 
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/product_checks.h"
 
 #ifndef MORA_KERNELS_CPU_MORA_OPERATOR_ONCE
 #define MORA_KERNELS_CPU_MORA_OPERATOR_ONCE
@@ -238,19 +239,9 @@ HWY_EXPORT(apply_target);
 
 void run(std::string_view name, const Tensor& from, Tensor& to, const MoraOperator& op, Step step,
          bool accumulate = false) {
-  op.check();
-  const bool inner_from = step == Step::compress_adjoint || step == Step::decompress;
-  const int64_t wide = step == Step::compress || step == Step::compress_adjoint ? op.in : op.out;
-  const int64_t tokens = from.rank() > 0 ? from.dim(0) : 0;
-  const Shape narrow{tokens, op.chunks(), op.rank};
-  const Shape full{tokens, wide};
-  require<ShapeError>(from.shape() == (inner_from ? narrow : full) && to.shape() == (inner_from ? full : narrow),
-                      "{}: {} into {}, expected {} into {}", name, from.shape(), to.shape(), inner_from ? narrow : full,
-                      inner_from ? full : narrow);
-  require<ShapeError>(from.is_contiguous() && to.is_contiguous(), "{}: {} into {}: expected contiguous", name,
-                      from.shape(), to.shape());
-  require<DTypeError>(from.dtype() == to.dtype(), "{}: {} into {}: expected one dtype", name, name_of(from.dtype()),
-                      name_of(to.dtype()));
+  const bool from_narrow = step == Step::compress_adjoint || step == Step::decompress;
+  const int64_t width = step == Step::compress || step == Step::compress_adjoint ? op.in : op.out;
+  check_operator(name, from_narrow ? to : from, from_narrow ? from : to, width, op);
   HWY_DYNAMIC_DISPATCH(apply_target)(from, to, op, step, accumulate);
 }
 
