@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "kernels/dispatch.h"
 
@@ -26,7 +27,7 @@ void set_bf16_products(Bf16Products choice);
 // A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:
 //   forward   y = x·Wᵀ + b      backward   gx = gy·W
 // A few rows of x (decoding) are multiplied by W as it lies, read in its own dtype where that is no wider than x's.
-// Each packed form is made once and kept. One thread at a time.
+// Each packed form, and each copy on a device, is made once and kept. One thread at a time.
 class FrozenWeight {
  public:
   FrozenWeight(Tensor weight, Tensor bias);
@@ -42,13 +43,20 @@ class FrozenWeight {
   const Tensor& bias() const { return bias_; }  // may be undefined
   int64_t in() const { return meta_.shape[1]; }
   int64_t out() const { return meta_.shape[0]; }
-  int64_t packed_bytes() const;
+  int64_t packed_bytes() const;  // on the processor
   // Packs W now for both directions of activations of `dtype`, f32 or bf16, and loads it once for that.
   void pack(DType dtype) const;
   void drop_rows() const;    // frees W by rows, which products with a few rows of x read; it is made again when used
   void drop_packed() const;  // frees what was packed; it is packed again when used
 
-  struct Packed;  // what a backend keeps
+  // W and b on a device, in the dtype of the activations there; brought at the first call and kept, or what is there
+  // already.
+  struct Resident {
+    Tensor weight, bias;
+  };
+  Resident resident(Device device, DType dtype) const;
+
+  struct Packed;  // what the processor keeps
   Packed& packed() const { return *packed_; }
 
  private:
@@ -56,6 +64,7 @@ class FrozenWeight {
   std::function<Tensor()> load_;
   Tensor bias_;
   std::unique_ptr<Packed> packed_;
+  mutable std::vector<Resident> residents_;
 };
 
 // y = x·Wᵀ + b.  x (N, in), y (N, out); x and y of one dtype (f32, bf16, f64), W of that dtype or converted while

@@ -18,7 +18,7 @@ DType product_dtype(DType dtype) {
 
 Tensor as_dtype(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype && x.is_contiguous()) return x;
-  Tensor y = Tensor::empty(x.shape(), dtype);
+  Tensor y = Tensor::empty(x.shape(), dtype, x.device());
   kernels::copy(x, y);
   return y;
 }
@@ -102,21 +102,23 @@ void FrozenWeight::drop_packed() const {
     for (auto& form : direction) form.reset();
   drop_rows();
   packed_->bias = packed_->f64_weight = packed_->f64_bias = Tensor();
+  residents_.clear();
+}
+
+FrozenWeight::Resident FrozenWeight::resident(Device device, DType dtype) const {
+  for (const Resident& resident : residents_)
+    if (resident.weight.device() == device && resident.weight.dtype() == dtype) return resident;
+  const Tensor loaded = weight();
+  const Resident made{as_dtype(loaded, dtype).to(device),
+                      bias_.defined() ? as_dtype(bias_, dtype).to(device) : Tensor()};
+  if (device != loaded.device()) loaded.storage()->release_pages();
+  return residents_.emplace_back(made);
 }
 
 namespace cpu {
 namespace {
 
 using Direction = FrozenWeight::Packed::Direction;
-
-void check(std::string_view op, const Tensor& x, int64_t x_columns, const Tensor& y, int64_t y_columns) {
-  require<ShapeError>(x.rank() == 2 && x.dim(1) == x_columns && y.shape() == Shape{x.dim(0), y_columns},
-                      "{}: {} into {} by a weight of {} to {}", op, x.shape(), y.shape(), x_columns, y_columns);
-  require<ShapeError>(x.is_contiguous() && y.is_contiguous(), "{}: {} into {}: expected contiguous", op, x.shape(),
-                      y.shape());
-  require<DTypeError>(x.dtype() == y.dtype() && is_floating(x.dtype()), "{}: {} into {}: expected one floating dtype",
-                      op, name_of(x.dtype()), name_of(y.dtype()));
-}
 
 // f64: as it is, or a copy. Only gradient checks come here.
 void multiply_f64(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction) {
@@ -146,14 +148,14 @@ void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direc
 }  // namespace
 
 void linear(const Tensor& x, const FrozenWeight& w, Tensor& y) {
-  check("linear", x, w.in(), y, w.out());
+  check_linear("linear", x, w.in(), y, w.out());
   if (x.dim(0) <= gemv_most_rows && (x.dtype() == DType::f32 || x.dtype() == DType::bf16) && y.numel() > 0)
     return gemv(x, w.packed().rows(w, x.dtype()), w.packed().f32_bias(w), y);
   multiply(x, w, y, Direction::forward);
 }
 
 void linear_backward(const Tensor& gy, const FrozenWeight& w, Tensor& gx) {
-  check("linear_backward", gy, w.out(), gx, w.in());
+  check_linear("linear_backward", gy, w.out(), gx, w.in());
   multiply(gy, w, gx, Direction::backward);
 }
 
