@@ -13,7 +13,7 @@ struct Problem {
   int64_t heads, kv_heads, dim;
   std::vector<int32_t> queries, keys;  // of each sequence
   AttentionShape shape;
-  int64_t gap = 0;  // unused elements after each head and token of q, k, v and their gradients
+  int64_t gap = 0;  // unused elements before q, k, v and their gradients, and after each head and token; 8 keep packs
 };
 
 AttentionShape full(int64_t dim) { return {.scale = 1 / std::sqrt(double(dim))}; }
@@ -29,10 +29,10 @@ Tensor offsets(const std::vector<int32_t>& lengths) {
 
 // What (n, heads, dim) with gaps lies in, and how.
 Shape storage_shape(int64_t n, int64_t heads, int64_t dim, int64_t gap) {
-  return {n * (heads * (dim + gap) + gap) + (gap > 0)};
+  return {n * (heads * (dim + gap) + gap) + gap};
 }
 Tensor heads_of(const Tensor& storage, int64_t n, int64_t heads, int64_t dim, int64_t gap) {
-  return storage.alias({n, heads, dim}, {heads * (dim + gap) + gap, dim + gap, 1}, gap > 0);
+  return storage.alias({n, heads, dim}, {heads * (dim + gap) + gap, dim + gap, 1}, gap);
 }
 
 // Forward and backward. What lies in the gaps of the outputs stays as it was.
@@ -63,11 +63,13 @@ void expect_attention(const Problem& p, DType dtype, double factor = 4) {
 
 TEST(SimtAttention, EveryDTypeAndHeadSize) {
   for (const DType dtype : floating) {
-    for (const int64_t dim : {1, 20, 32, 64, 80, 128, 200}) {
+    for (const int64_t dim : {20, 64, 80, 200}) {
       SCOPED_TRACE(fmt::format("{} D {}", name_of(dtype), dim));
-      expect_attention({2, 1, dim, {1, 37, 0, 5}, {1, 37, 0, 5}, causal(dim)}, dtype);
+      expect_attention({2, 1, dim, {1, 19, 0, 5}, {1, 19, 0, 5}, causal(dim)}, dtype);
     }
   }
+  for (const int64_t dim : {1, 32, 128})
+    expect_attention({1, 1, dim, {1, 19, 0, 5}, {1, 19, 0, 5}, causal(dim)}, DType::f32);
 }
 
 TEST(SimtAttention, SequencesLongerThanATile) {
@@ -79,10 +81,10 @@ TEST(SimtAttention, SequencesLongerThanATile) {
 
 TEST(SimtAttention, GroupedQueriesAndStrides) {
   for (const int64_t kv_heads : {1, 2, 6}) {
-    for (const int64_t gap : {0, 3, 4}) {
+    for (const int64_t gap : {0, 3, 8}) {
       SCOPED_TRACE(fmt::format("{} kv heads, gap {}", kv_heads, gap));
-      expect_attention({6, kv_heads, 32, {5, 0, 33}, {5, 0, 33}, causal(32), gap}, DType::f32, 8);
-      expect_attention({6, kv_heads, 12, {5, 0, 33}, {5, 0, 33}, causal(12), gap}, DType::bf16, 8);
+      expect_attention({6, kv_heads, 16, {5, 0, 17}, {5, 0, 17}, causal(16), gap}, DType::f32, 8);
+      expect_attention({6, kv_heads, 12, {5, 0, 17}, {5, 0, 17}, causal(12), gap}, DType::bf16, 8);
     }
   }
 }
