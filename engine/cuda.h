@@ -3,11 +3,25 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "engine/allocator.h"
 #include "engine/device.h"
 
 namespace mora::cuda {
+
+// Why there is no such device, in a few words; "" where there is. Of a program without CUDA too.
+std::string unavailable(int device);
+
+// A card, as its driver describes it.
+struct Card {
+  std::string name;
+  int compute_capability = 0;  // 90 for 9.0
+  int64_t memory_bytes = 0, free_bytes = 0;
+};
+[[gnu::weak]] Card describe(int device);
+// What is missing for the device: unavailable, of a program that is linked with CUDA.
+[[gnu::weak]] std::string missing(int device);
 
 // `bytes` of the device's memory, aligned to 256; never null, also for 0 bytes. Work of the current stream may use it
 // at once. Throws DeviceError where there is no such device or not enough memory.

@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "engine/cuda.h"
 #include "engine/error.h"
 
 namespace mora {
@@ -24,3 +25,9 @@ Device parse_device(std::string_view text) {
 }
 
 }  // namespace mora
+
+namespace mora::cuda {
+
+std::string unavailable(int device) { return missing ? missing(device) : "this build has no CUDA"; }
+
+}  // namespace mora::cuda

@@ -23,7 +23,12 @@ void doctor(const Session& session) {
   fmt::print("features   {}\n", features.empty() ? "none that matter" : fmt::format("{}", fmt::join(features, " ")));
   fmt::print("threads    {} of {} processors\n", cpu["threads"].get<int64_t>(), cpu["processors"].get<int64_t>());
   fmt::print("memory     {:.1f} GiB, {:.1f} GiB available\n", gib("memory_bytes"), gib("available_bytes"));
-  fmt::print("cuda       {}\n", text(machine["cuda"]["reason"]));
+  const auto& cuda = machine["cuda"];
+  fmt::print("cuda       {}\n",
+             cuda["available"].get<bool>()
+                 ? fmt::format("{}, compute capability {}, {:.1f} GiB", text(cuda["name"]),
+                               text(cuda["compute_capability"]), cuda["memory_bytes"].get<double>() / (1 << 30))
+                 : text(cuda["reason"]));
   session.print_result(machine);
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/cuda.h"
 #include "engine/parallel.h"
 #include "mora/training/process_memory.h"
 
@@ -54,6 +55,18 @@ std::vector<std::string> processor_features() {
   return found;
 }
 
+nlohmann::ordered_json cuda_card() {
+  const std::string reason = cuda::unavailable(0);
+  nlohmann::ordered_json json = {{"available", reason.empty()}, {"reason", reason}};
+  if (!reason.empty()) return json;
+  const cuda::Card card = cuda::describe(0);
+  json["name"] = card.name;
+  json["compute_capability"] = fmt::format("{}.{}", card.compute_capability / 10, card.compute_capability % 10);
+  json["memory_bytes"] = card.memory_bytes;
+  json["available_bytes"] = card.free_bytes;
+  return json;
+}
+
 }  // namespace
 
 nlohmann::ordered_json describe_machine() {
@@ -69,7 +82,7 @@ nlohmann::ordered_json describe_machine() {
             {"features", processor_features()},
             {"memory_bytes", meminfo_bytes("MemTotal")},
             {"available_bytes", available_bytes()}}},
-          {"cuda", {{"available", false}, {"reason", "this build has no CUDA"}}}};
+          {"cuda", cuda_card()}};
 }
 
 }  // namespace mora

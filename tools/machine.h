@@ -6,7 +6,8 @@
 namespace mora {
 
 // {"version", "system", "cpu": {"name", "architecture", "processors", "threads", "features", "memory_bytes",
-// "available_bytes"}, "cuda": {"available", "reason"}}
+// "available_bytes"}, "cuda": {"available", "reason", and of a card "name", "compute_capability",
+// "memory_bytes", "available_bytes"}}
 nlohmann::ordered_json describe_machine();
 
 }  // namespace mora

@@ -9,6 +9,7 @@
 #include <new>
 #include <nlohmann/json.hpp>
 
+#include "engine/cuda.h"
 #include "engine/device.h"
 #include "engine/error.h"
 #include "engine/parallel.h"
@@ -67,8 +68,11 @@ void refuse_extras(const CLI::App& program) {
 
 void start(const Session& session) {
   if (session.threads > 0) set_threads(session.threads);
-  require<DeviceError>(parse_device(session.device).kind == DeviceKind::cpu,
-                       "--device {}: this build has no CUDA; use --device cpu", session.device);
+  const Device device = parse_device(session.device);
+  if (device.kind == DeviceKind::cpu) return;
+  const std::string reason = cuda::unavailable(device.index);
+  fail<DeviceError>("--device {}: {}; use --device cpu", session.device,
+                    reason.empty() ? "no command runs on a card yet" : reason);
 }
 
 // Until a command installs its own: the exit code of a shell's child that a signal ended.

@@ -37,6 +37,30 @@ void check_launch(int status, std::string_view signature) {
   if (status != cudaSuccess) check(cudaError_t(status), kernel_name(signature));
 }
 
+std::string missing(int device) {
+  int driver = 0, runtime = 0, devices = 0;
+  (void)cudaDriverGetVersion(&driver);
+  (void)cudaRuntimeGetVersion(&runtime);
+  const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
+  if (driver == 0) return "there is no NVIDIA driver";
+  if (driver / 1000 < runtime / 1000)
+    return fmt::format("the NVIDIA driver is for CUDA {}, but this build needs {}.0", version(driver), runtime / 1000);
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  (void)cudaGetLastError();
+  if (status != cudaSuccess && status != cudaErrorNoDevice) return cudaGetErrorString(status);
+  if (devices == 0) return "there is no NVIDIA card";
+  return device < devices ? "" : fmt::format("there is no card {}: the last is {}", device, devices - 1);
+}
+
+Card describe(int device) {
+  use(device);
+  cudaDeviceProp properties{};
+  size_t free = 0, total = 0;
+  check(cudaGetDeviceProperties(&properties, device), "properties");
+  check(cudaMemGetInfo(&free, &total), "memory");
+  return {properties.name, properties.major * 10 + properties.minor, int64_t(total), int64_t(free)};
+}
+
 void* allocate(size_t bytes, int device) {
   use(device);
   void* pointer = nullptr;

@@ -202,7 +202,6 @@ TEST_F(Cli, EachWrongUseIsOneLineThatNamesTheFix) {
       {{"inspect", "a", "b"}, 2, "unexpected argument 'b'"},
       {{"doctor", "--threads", "0"}, 2, "--threads: Value 0 not in range 1 to 4096"},
       {{"doctor", "--device", "tpu"}, 1, "device 'tpu': expected cpu, cuda or cuda:N"},
-      {{"doctor", "--device", "cuda"}, 1, "--device cuda: this build has no CUDA; use --device cpu"},
       {{"bench", "gem"},
        1,
        "bench: no subject 'gem'; did you mean 'gemm'? (subjects: gemm, adapters, experts, attention, elementwise, "
@@ -285,7 +284,15 @@ TEST_F(Cli, DoctorKnowsTheMachine) {
   const nlohmann::json json = last_line(result.out);
   EXPECT_EQ(json.at("cpu").at("threads"), 1);
   EXPECT_GT(json.at("cpu").at("memory_bytes"), 0);
-  EXPECT_EQ(json.at("cuda").at("available"), false);
+  EXPECT_EQ(json.at("cuda").at("available"), json.at("cuda").at("reason") == "");
+}
+
+TEST_F(Cli, ADeviceThatNoCommandRunsOnIsRefused) {
+  const Result result = mora({"doctor", "--device", "cuda:200"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_TRUE(result.err.starts_with("error: --device cuda:200: ")) << result.err;
+  EXPECT_TRUE(result.err.ends_with("; use --device cpu\n")) << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1);
 }
 
 TEST_F(Cli, BenchTimesOneSubjectByName) {

@@ -138,7 +138,7 @@ constexpr Use kFailures[] = {
     {"train run.yaml task=causal_lm", "task: causal_lm: minilm is a bert model, which has no language-model head"},
     {"generate --model minilm --prompt A", "generate: this bert model has no lm_head: it is no language model"},
     {"chat --model minilm", "minilm: has no chat template; use mora generate --prompt"},
-    {"train run.yaml --device cuda", "--device cuda: this build has no CUDA; use --device cpu"},
+    {"train run.yaml --device gpu", "device 'gpu': expected cpu, cuda or cuda:N"},
     // the run
     {"train run.yaml --resume", "new: no run to resume here; begin it without --resume"},
     {"train run.yaml out=run", "run: a run is already here; continue it with --resume, or choose another `out`"},

@@ -76,8 +76,10 @@ std::string MemoryImage::difference() const {
 
 namespace cuda {
 
+std::string missing(int device) { return device == 0 ? "" : "the emulator is cuda:0"; }
+
 void* allocate(size_t bytes, int device) {
-  require<DeviceError>(device == 0, "no device cuda:{}: the emulator is cuda:0", device);
+  require<DeviceError>(device == 0, "no device cuda:{}: {}", device, missing(device));
   const size_t page = page_size(), used = rounded(std::max<size_t>(bytes, 1), 16), page_bytes = rounded(used, page);
   void* pages = ::mmap(nullptr, page_bytes + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   require<DeviceError>(pages != MAP_FAILED, "the emulated device has no {} bytes", bytes);
