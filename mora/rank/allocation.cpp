@@ -28,8 +28,8 @@ double score_of(const std::vector<double>& scores, const std::vector<int64_t>& o
 
 }  // namespace
 
-std::vector<LayerAllocation> allocate(std::span<const std::vector<double>> scores, int64_t budget,
-                                      const AllocationLimits& limits) {
+std::vector<LayerAllocation> allocate(std::span<const std::vector<double>> scores, std::span<const int64_t> sizes,
+                                      int64_t budget, const AllocationLimits& limits) {
   std::vector<std::vector<int64_t>> orders;
   std::vector<Seat> seats;
   std::vector<int64_t> ranks;
@@ -39,13 +39,17 @@ std::vector<LayerAllocation> allocate(std::span<const std::vector<double>> score
     const auto r = int64_t(scores[l].size());
     const int64_t least = limits.most ? limits.least : std::min(limits.least, r);
     ranks.push_back(least);
-    given += least;
+    given += least * sizes[l];
     for (int64_t place = least; place < limits.most.value_or(r); ++place)
       seats.push_back({score_of(scores[l], orders[l], place), l});
   }
-  // A layer's seats fall in score, so that taking the best takes each layer's first ones.
+  // A layer's seats fall in score and are of one size, so that taking the best that fit takes each layer's first ones.
   std::stable_sort(seats.begin(), seats.end(), [](const Seat& a, const Seat& b) { return a.score > b.score; });
-  for (size_t i = 0; i < seats.size() && given < budget; ++i, ++given) ++ranks[seats[i].layer];
+  for (const Seat& seat : seats) {
+    if (given + sizes[seat.layer] > budget) continue;
+    given += sizes[seat.layer];
+    ++ranks[seat.layer];
+  }
 
   std::vector<LayerAllocation> result(scores.size());
   for (size_t l = 0; l < scores.size(); ++l) {

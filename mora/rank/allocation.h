@@ -20,12 +20,14 @@ struct LayerAllocation {
   int64_t rank() const { return int64_t(kept.size()) + added; }
 };
 
-// The `budget` components with the largest scores over all layers, each layer within the limits (so the total may be
-// above a budget that is too small for `least` of each). scores[l][i]: of component i of layer l, at least one a layer.
-// Given `most`, a layer may grow beyond its r components up to it: the i-th of them (from 1) would have the score of
-// the layer's weakest one times r/i. For layers whose components are all alike that is D'Hondt's apportionment, by
-// score, of the budget. Of equal scores, the earlier layer's and component's wins.
-std::vector<LayerAllocation> allocate(std::span<const std::vector<double>> scores, int64_t budget,
-                                      const AllocationLimits& limits);
+// The components with the largest scores over all layers that `budget` parameters pay for, each layer within the limits
+// (so the total may be above a budget that is too small for `least` of each). scores[l][i]: of component i of layer l,
+// at least one a layer; sizes[l]: the parameters of one. A component that no longer fits gives way to the next smaller
+// one. Of layers of one size that is AdaLoRA's choice. Given `most`, a layer may grow beyond its r components up to it:
+// the i-th of them (from 1) would have the score of the layer's weakest one times r/i. For layers whose components are
+// all alike that is D'Hondt's apportionment, by score, of the budget. Of equal scores, the earlier layer's and
+// component's wins.
+std::vector<LayerAllocation> allocate(std::span<const std::vector<double>> scores, std::span<const int64_t> sizes,
+                                      int64_t budget, const AllocationLimits& limits);
 
 }  // namespace mora

@@ -1,4 +1,4 @@
-// How many components all layers together have at an update.
+// How many parameters the components of all layers together have at an update.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace mora {
 // b(t) = b₀ up to `start`;  b_T + (b₀ − b_T)(1 − (t − start)/(end − start))³ until `end`;  b_T after it.   Zhang et al.
 // 2023, "AdaLoRA", equation 12. Events are at the multiples of `interval` between the two, and at `end`.
 struct BudgetSchedule {
-  int64_t initial = 0, final = 0;  // b₀, b_T
+  int64_t initial = 0, final = 0;  // b₀, b_T, parameters
   int64_t start = 0, end = 0;      // updates
   int64_t interval = 1;
 

@@ -44,7 +44,9 @@ std::optional<RankEvent> ExpertAllocator::after_update(int64_t update, const Rou
   seen_.clear();
   std::map<std::string, int64_t> after = experts_of(model_);
   if (after == before) return {};
-  return RankEvent{"experts", std::move(after)};
+  const double total = std::accumulate(after.begin(), after.end(), 0.0,
+                                       [](double sum, const auto& layer) { return sum + double(layer.second); });
+  return RankEvent{"experts", after, total / double(after.size())};
 }
 
 RoutedLayer::Change ExpertAllocator::change_of(const RoutedTokens& seen) const {

@@ -11,7 +11,7 @@ namespace {
 
 using Kind = AdapterSpec::Kind;
 
-constexpr const char* initial_budget_name = "initial_budget";
+constexpr const char* initial_parameters_name = "initial_parameters";
 
 // The adapted layers with their places among the optimizer's parameters.
 std::map<std::string, LayerParameters> layers_of(MoRAModel& model, const MoRAOptimizer& optimizer) {
@@ -29,6 +29,12 @@ std::map<std::string, LayerParameters> layers_of(MoRAModel& model, const MoRAOpt
   return layers;
 }
 
+// The parameters that one rank costs: a row of A and a column of B, with AdaLoRA an entry of E; of MoRA's M (r̂, r̂),
+// whose r̂² is that of LoRA's, as many.
+int64_t component_size(const MoRALinear& linear) {
+  return linear.in() + linear.out() + int64_t(linear.layer().spec().kind == Kind::adalora);
+}
+
 // Folds a MoRA layer and starts a new M.
 void restart(MoRALinear& linear, MoRAOptimizer& optimizer, size_t parameter, kernels::OperatorKind op, int64_t rank) {
   auto& layer = dynamic_cast<MoRA&>(linear.layer());
@@ -39,27 +45,30 @@ void restart(MoRALinear& linear, MoRAOptimizer& optimizer, size_t parameter, ker
 
 }  // namespace
 
-double RankEvent::mean_rank() const {
-  double total = 0;
-  for (const auto& [path, rank] : ranks) total += double(rank);
-  return ranks.empty() ? 0 : total / double(ranks.size());
-}
-
-std::map<std::string, int64_t> ranks_of(const MoRAModel& model) {
-  std::map<std::string, int64_t> ranks;
-  for (const auto& [path, linear] : model.adapted())
-    if (linear->layer().spec().kind != Kind::whole) ranks[path] = linear->layer().rank();
-  return ranks;
+RankEvent ranks_now(const std::string& kind, const MoRAModel& model) {
+  RankEvent event{.kind = kind, .ranks = {}, .mean = 0};
+  double parameters = 0, of_rank_one = 0;
+  for (const auto& [path, linear] : model.adapted()) {
+    if (linear->layer().spec().kind == Kind::whole) continue;
+    const int64_t rank = event.ranks[path] = linear->layer().rank();
+    parameters += double(rank * component_size(*linear));
+    of_rank_one += double(component_size(*linear));
+  }
+  event.mean = event.ranks.empty() ? 0 : parameters / of_rank_one;
+  return event;
 }
 
 RankAllocator::RankAllocator(MoRAModel& model, MoRAOptimizer& optimizer, const AllocationOptions& options)
     : model_(model), optimizer_(optimizer), options_(options), layers_(layers_of(model, optimizer)) {
   std::vector<LayerParameters> layers;
+  int64_t of_rank_one = 0;
   for (const auto& [path, layer] : layers_) {
     layers.push_back(layer);
-    schedule_.initial += layer.layer->rank();
+    sizes_.push_back(component_size(*model.adapted().at(path)));
+    schedule_.initial += layer.layer->rank() * sizes_.back();
+    of_rank_one += sizes_.back();
   }
-  schedule_.final = std::llround(options.budget * double(layers_.size()));
+  schedule_.final = std::llround(options.budget * double(of_rank_one));
   schedule_.start = options.start;
   schedule_.end = options.end;
   schedule_.interval = options.interval;
@@ -73,10 +82,10 @@ std::optional<RankEvent> RankAllocator::after_update(int64_t update, std::span<c
   std::vector<std::vector<double>> scores;
   for (const auto& [path, layer] : layers_)
     scores.push_back(importance_->scores(layer, optimizer_.parameters(), gradients));
-  const auto allocations = allocate(scores, schedule_.at(update), options_.limits);
+  const auto allocations = allocate(scores, sizes_, schedule_.at(update), options_.limits);
   size_t l = 0;
   for (const auto& [path, layer] : layers_) apply(layer, path, allocations[l++], update);
-  return RankEvent{"allocation", ranks_of(model_)};
+  return ranks_now("allocation", model_);
 }
 
 void RankAllocator::apply(const LayerParameters& layer, const std::string& path, const LayerAllocation& allocation,
@@ -105,7 +114,7 @@ void RankAllocator::apply(const LayerParameters& layer, const std::string& path,
 
 std::vector<NamedTensor> RankAllocator::state() const {
   std::vector<NamedTensor> list = importance_->state(optimizer_.parameters());
-  list.push_back({initial_budget_name, Tensor::from(std::vector<int64_t>{schedule_.initial}, {1})});
+  list.push_back({initial_parameters_name, Tensor::from(std::vector<int64_t>{schedule_.initial}, {1})});
   return list;
 }
 
@@ -115,7 +124,7 @@ void RankAllocator::load_state(std::span<const NamedTensor> saved) {
         std::find_if(saved.begin(), saved.end(), [&](const NamedTensor& t) { return t.name == mine.name; });
     require<IoError>(found != saved.end() && found->tensor.meta() == mine.tensor.meta(),
                      "rank state: '{}' is missing or does not fit", mine.name);
-    if (mine.name == initial_budget_name)
+    if (mine.name == initial_parameters_name)
       schedule_.initial = *found->tensor.data<int64_t>();
     else
       std::memcpy(mine.tensor.mutable_raw(), found->tensor.raw(), mine.tensor.bytes());
@@ -129,7 +138,7 @@ RankEvent restart_all(MoRAModel& model, MoRAOptimizer& optimizer, const RestartO
     restart(*model.adapted().at(path), optimizer, layer.indices.front(),
             options.operators.empty() ? spec.op : options.operators[next], spec.rank);
   }
-  return {"restart", ranks_of(model)};
+  return ranks_now("restart", model);
 }
 
 }  // namespace mora

@@ -16,14 +16,14 @@ namespace mora {
 struct RankEvent {
   std::string kind;                      // ranks (what a run starts with), allocation, restart, experts
   std::map<std::string, int64_t> ranks;  // by module path, after the event; of kind experts: how many there are
-  double mean_rank() const;
+  double mean = 0;                       // of them, each weighted by the parameters that one rank costs there
 };
 
 // The ranks of a model's adapters now; modules trained whole have none.
-std::map<std::string, int64_t> ranks_of(const MoRAModel& model);
+RankEvent ranks_now(const std::string& kind, const MoRAModel& model);
 
 struct AllocationOptions {
-  double budget = 0;           // mean rank at the end
+  double budget = 0;           // at the end as many parameters as this rank in every layer has
   int64_t start = 0, end = 0;  // updates
   int64_t interval = 1;
   AllocationLimits limits;
@@ -53,6 +53,7 @@ class RankAllocator {
   MoRAOptimizer& optimizer_;
   AllocationOptions options_;
   std::map<std::string, LayerParameters> layers_;  // by module path
+  std::vector<int64_t> sizes_;                     // of a component, by layer
   std::optional<Importance> importance_;
   BudgetSchedule schedule_;
 };

@@ -115,7 +115,9 @@ Section<ActConfig> act_section() {
 
 Section<AdaptConfig> adapt_section() {
   return Section<AdaptConfig>()
-      .key("budget", &AdaptConfig::budget, "mean rank at the end", positive())
+      .key("budget", &AdaptConfig::budget,
+           "mean rank at the end, each layer weighted by its size: as many parameters as a fresh adapter of this rank",
+           positive())
       .required()
       .key("start", &AdaptConfig::start, "first rank event")
       .key("end", &AdaptConfig::end, "the budget is reached")

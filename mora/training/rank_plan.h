@@ -15,7 +15,7 @@ class RankPlan {
 
   bool moves_ranks() const { return allocator_ || restart_; }
   // What the run starts with.
-  RankEvent start() const { return {"ranks", ranks_of(model_)}; }
+  RankEvent start() const { return ranks_now("ranks", model_); }
   // After update `update` (from 1), made with these gradients, in which the routed layers did this.
   std::optional<RankEvent> after_update(int64_t update, std::span<const Tensor> gradients, const RoutedLayers& routed);
 

@@ -201,7 +201,7 @@ class Trainer {
                  {"tokens_per_second", speed},
                  {"seconds", at_.seconds}};
     if (scaled()) line["loss_scale"] = scale;
-    if (ranks_->moves_ranks()) line["mean_rank"] = ranks_->start().mean_rank();
+    if (ranks_->moves_ranks()) line["mean_rank"] = ranks_->start().mean;
     line.update(routing_metrics(routed));
     directory_.log(line, "train");
     watch(loss);
@@ -225,7 +225,7 @@ class Trainer {
     directory_.log({{"step", at_.step},
                     {"event",
                      {{"kind", event.kind},
-                      {event.kind == "experts" ? "mean_experts" : "mean_rank", event.mean_rank()},
+                      {event.kind == "experts" ? "mean_experts" : "mean_rank", event.mean},
                       {counted, event.ranks}}}},
                    "ranks");
   }

@@ -17,6 +17,11 @@ namespace {
 
 using Scores = std::vector<std::vector<double>>;
 
+// Of layers of one size.
+std::vector<LayerAllocation> allocate(const Scores& scores, int64_t budget, const AllocationLimits& limits) {
+  return mora::allocate(scores, std::vector<int64_t>(scores.size(), 1), budget, limits);
+}
+
 nlohmann::json golden() { return read_json(MORA_SOURCE_DIR "/tests/goldens/peft_ranks.json"); }
 
 Tensor by_formula(const std::string& key, const Shape& shape) {
@@ -102,6 +107,20 @@ TEST(Allocation, TakesTheBestWithinTheLimits) {
   EXPECT_EQ(kept(1, {0, 3}), (Kept{{0}, {}}));
   EXPECT_EQ(kept(1, {1, 3}), (Kept{{0}, {0}}));  // the least of each is above the budget
   EXPECT_EQ(kept(5, {1, 2}), (Kept{{0, 2}, {0, 2}}));
+}
+
+// The budget is of parameters: the best component is too wide for what is left, and the next of a narrow layer comes.
+TEST(Allocation, AWideLayersComponentsCostMore) {
+  const Scores scores = {{5, 4}, {3, 2, 1}};
+  const std::vector<int64_t> sizes = {10, 4};
+  const auto ranks = [&](int64_t budget) {
+    const auto allocations = mora::allocate(scores, sizes, budget, {.least = 0, .most = {}});
+    return std::vector<int64_t>{allocations[0].rank(), allocations[1].rank()};
+  };
+  EXPECT_EQ(ranks(32), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(ranks(24), (std::vector<int64_t>{2, 1}));
+  EXPECT_EQ(ranks(19), (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(ranks(9), (std::vector<int64_t>{0, 2}));
 }
 
 TEST(Allocation, WithoutALargestRankLayersOnlyShrink) {

@@ -93,7 +93,7 @@ TEST(RankEvents, PruningIsTheSameFunctionAsTheSameEAtZero) {
   RankAllocator allocator(run.model, run.optimizer, at_once(4, {1, 12}));
   const auto event = allocator.after_update(1, run.gradients);
   ASSERT_TRUE(event.has_value());
-  EXPECT_NEAR(event->mean_rank(), 4, 1e-9);
+  EXPECT_NEAR(event->mean, 4, 0.1);
   int64_t pruned = 0;
   for (const auto& [path, linear] : masked.model.adapted()) {
     const auto rows = before.at(path + ".lora_A").values<float>();
@@ -113,7 +113,8 @@ TEST(RankEvents, PruningIsTheSameFunctionAsTheSameEAtZero) {
       }
     });
   }
-  EXPECT_EQ(pruned, 8 * int64_t(event->ranks.size()));
+  for (const auto& [path, rank] : event->ranks) pruned -= 12 - rank;
+  EXPECT_EQ(pruned, 0);
   EXPECT_LT(worst(hidden_states(run.model), hidden_states(masked.model)), 1e-5);
 }
 
@@ -165,7 +166,7 @@ TEST(RankEvents, FoldsAndRestartsKeepTheFunctionFiveTimesInARow) {
       const double budget = event % 2 ? 2 : 6;  // shrinks and grows
       RankAllocator allocator(run.model, run.optimizer, at_once(budget, {1, 16}, ImportanceKind::norm));
       const auto happened = allocator.after_update(1, run.gradients);
-      EXPECT_NEAR(happened->mean_rank(), budget, 1e-9);
+      EXPECT_NEAR(happened->mean, budget, 0.2);
       EXPECT_LT(worst(before, hidden_states(run.model)), 1e-5) << name_of(op) << " " << event;
       run.update(uint64_t(20 + event));
     }
@@ -173,14 +174,15 @@ TEST(RankEvents, FoldsAndRestartsKeepTheFunctionFiveTimesInARow) {
 }
 
 TEST(RankEvents, BytesFallToThoseOfAFreshAdapter) {
-  const Targets targets = std::vector<std::string>{"query", "value"};
-  Trained run({.kind = Kind::adalora, .rank = 12}, targets);
-  const Trained fresh({.kind = Kind::adalora, .rank = 4}, targets);
-  const size_t full = run.bytes();
-  RankAllocator allocator(run.model, run.optimizer, at_once(4, {1, 12}));
-  allocator.after_update(1, run.gradients);
-  EXPECT_GT(double(full) / double(fresh.bytes()), 2.8);
-  EXPECT_NEAR(double(run.bytes()) / double(fresh.bytes()), 1, 0.05);
+  for (const Targets& targets : {Targets(std::vector<std::string>{"query", "value"}), Targets("all-linear")}) {
+    Trained run({.kind = Kind::adalora, .rank = 12}, targets);
+    const Trained fresh({.kind = Kind::adalora, .rank = 4}, targets);
+    const size_t full = run.bytes();
+    RankAllocator allocator(run.model, run.optimizer, at_once(4, {1, 12}));
+    allocator.after_update(1, run.gradients);
+    EXPECT_GT(double(full) / double(fresh.bytes()), 2.8);
+    EXPECT_NEAR(double(run.bytes()) / double(fresh.bytes()), 1, 0.05);
+  }
 }
 
 TEST(RankEvents, APrunedAdapterSurvivesBothFormats) {
