@@ -249,7 +249,10 @@ INSTANTIATE_TEST_SUITE_P(
               "c.yaml:5: adapter.targets: expected a text or a list of texts, got an empty list"},
         Wrong{"adapter: {rank_pattern: {q: 0}}",
               "c.yaml:5: adapter.rank_pattern: expected a mapping from texts to integers of at least 1, got a mapping"},
-        Wrong{"adapter: {adapt: {start: 1}}", "c.yaml:5: adapter.adapt.budget is missing: mean rank at the end"},
+        Wrong{
+            "adapter: {adapt: {start: 1}}",
+            "c.yaml:5: adapter.adapt.budget is missing: mean rank at the end, each layer weighted by its size: as many "
+            "parameters as a fresh adapter of this rank"},
         Wrong{"optimizer: {lr: nan}", "c.yaml:5: optimizer.lr: expected a number of at least 0, got 'nan'"},
         Wrong{"optimizer: {lr: .nan}", "c.yaml:5: optimizer.lr: expected a number of at least 0, got '.nan'"},
         Wrong{"optimizer: {lr: .inf}", "c.yaml:5: optimizer.lr: expected a number of at least 0, got '.inf'"},
