@@ -25,6 +25,7 @@ struct MoraOperator {
   int64_t in = 0;    // k
   int64_t out = 0;   // d
   int64_t rank = 0;  // r̂, the side of M; even for the rotations
+  bool operator==(const MoraOperator&) const = default;
 
   // How many rows of r̂ a token becomes: 1, or the number of chunks for decouple and the rotations.
   int64_t chunks() const;

@@ -1,7 +1,6 @@
 #include "mora/combine.h"
 
 #include <algorithm>
-#include <set>
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/shape.h"
@@ -16,15 +15,11 @@ struct Term {
   double weight;
 };
 
-bool same(const kernels::MoraOperator& a, const kernels::MoraOperator& b) {
-  return a.kind == b.kind && a.in == b.in && a.out == b.out && a.rank == b.rank;
-}
-
 // D·M·C and what was folded before it, matrices of one operator added.
 std::unique_ptr<MoRALayer> sum_of_moras(const std::vector<Term>& terms, uint64_t index) {
   std::vector<MoRA::Folded> sums;
   const auto add = [&](const kernels::MoraOperator& op, const Tensor& matrix, double weight) {
-    const auto found = std::ranges::find_if(sums, [&](const MoRA::Folded& f) { return same(f.op, op); });
+    const auto found = std::ranges::find_if(sums, [&](const MoRA::Folded& f) { return f.op == op; });
     const Tensor scaled = matrix.detach() * weight;
     if (found == sums.end())
       sums.push_back({op, scaled});

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "loaders/staged_directory.h"
 #include "mora/models/registry.h"
 #include "tools/command.h"
 
@@ -36,9 +35,7 @@ void run(const Arguments& a, Session& session) {
   MoRAModel model(load_model(a.model));
   AdapterInfo info = combine_adapters(model, adapters);
   info.base_model = a.model;
-  StagedDirectory staged(a.out);
-  save_adapter(staged.path(), model, info);
-  staged.commit();
+  replace_adapter(a.out, model, info);
   int64_t rank = 0;
   for (const auto& [path, linear] : model.adapted()) rank = std::max(rank, linear->layer().rank());
   session.note(fmt::format("{}: the sum of {} adapters on {} linears", a.out, adapters.size(), model.adapted().size()));
