@@ -57,16 +57,11 @@ void print_advice(const Advice& advice, int64_t limit) {
                fmt::join(advice.settings, " "), in_gigabytes(advice.peak_bytes));
 }
 
-// From the shapes first: to measure what does not fit would end in what the plan is there to avoid.
-MemoryPlan plan_within(const Config& config, int64_t limit, bool measure) {
-  const MemoryPlan estimate = plan_memory(config, false);
-  return measure && (limit == 0 || estimate.peak_bytes <= limit) ? plan_memory(config, true) : estimate;
-}
-
 void run(const Arguments& a, Session& session) {
   const Config config = a.config.load();
   const int64_t limit = a.gigabytes > 0 ? int64_t(a.gigabytes * 1e9) : available_bytes();  // 0: not known
-  const MemoryPlan plan = plan_within(config, limit, a.measure);
+  // To measure what does not fit would end in what the plan is there to avoid.
+  const MemoryPlan plan = limit > 0 ? plan_memory(config, a.measure, limit) : plan_memory(config, a.measure);
   const bool fits = limit == 0 || plan.peak_bytes <= limit;
   const Advice advice = fits ? Advice{} : advise(config, limit);
   if (!session.json) {

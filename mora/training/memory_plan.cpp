@@ -137,7 +137,7 @@ bool give_way(TrainConfig& train, int64_t max_length) {
   return std::exchange(train.precision, Precision::bf16) == Precision::f32;
 }
 
-MemoryPlan plan_memory(const Config& config, bool measure) {
+MemoryPlan plan_memory(const Config& config, bool measure, int64_t limit) {
   TrainingSetup setup = set_up(config);
   const TaskData& rows = setup.tasks[0].train;
   Model& model = setup.model->base();
@@ -153,15 +153,12 @@ MemoryPlan plan_memory(const Config& config, bool measure) {
   plan.adapter_bytes = trained;
   plan.optimizer_bytes = gradients + moments;
   plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);
-  if (!measure) {
-    plan.activation_bytes = batch.tokens() * int64_t(size_of(model.dtype())) *
-                            activation_numbers(*setup.model, config.adapter.dropout > 0, config.train.recompute);
-    const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
-    const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
-    plan.peak_bytes =
-        resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) + hole_bytes(epoch, rows);
-    return plan;
-  }
+  plan.activation_bytes = batch.tokens() * int64_t(size_of(model.dtype())) *
+                          activation_numbers(*setup.model, config.adapter.dropout > 0, config.train.recompute);
+  const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
+  const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
+  plan.peak_bytes = resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) + hole_bytes(epoch, rows);
+  if (!measure || plan.peak_bytes > limit) return plan;
   model.pack();
   run_batch(setup, batch, config.train);
   const int64_t before = memory_stats().live_bytes;

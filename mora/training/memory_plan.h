@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 
 #include "mora/training/setup.h"
@@ -18,9 +19,9 @@ struct MemoryPlan {
   std::optional<double> seconds_per_step;  // of a batch of mean length; measured only
 };
 
-// From the shapes, or with `measure` from one forward and backward pass of the longest batch (a second one is timed).
-// Throws what set_up throws.
-MemoryPlan plan_memory(const Config& config, bool measure);
+// From the shapes, or with `measure` from one forward and backward pass of the longest batch (a second one is timed),
+// unless the shapes already ask for more than `limit` bytes. Throws what set_up throws.
+MemoryPlan plan_memory(const Config& config, bool measure, int64_t limit = std::numeric_limits<int64_t>::max());
 
 // Turns the next knob that saves memory, the cheapest first: smaller batches, more of them an update; activations
 // computed twice; bf16. An update stays what it was as long as it can. `max_length`: tokens of a row, at most. False:
