@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 namespace mora {
 
@@ -52,6 +53,12 @@ constexpr std::string_view name_of(DType t) {
 
 constexpr bool is_floating(DType t) { return t <= DType::f16; }
 
+// What elements of a floating dtype are computed in, their sums and statistics kept in: f32, and f64 for f64.
+constexpr DType compute_dtype(DType t) { return t == DType::f64 ? DType::f64 : DType::f32; }
+// The same for C++ types.
+template <class T>
+using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
 template <class T>
 struct DTypeOf;
 template <>
@@ -88,5 +95,20 @@ struct DTypeOf<bool> {
 };
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
+
+// f(T{}) for the C++ type T of a dtype.
+template <class F>
+void visit_dtype(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f64: return f(double{});
+    case DType::f32: return f(float{});
+    case DType::bf16: return f(bf16_t{});
+    case DType::f16: return f(f16_t{});
+    case DType::i64: return f(int64_t{});
+    case DType::i32: return f(int32_t{});
+    case DType::u8: return f(uint8_t{});
+    case DType::boolean: return f(bool{});
+  }
+}
 
 }  // namespace mora

@@ -17,11 +17,33 @@ void check_statistics(std::string_view op, const Tensor& x, const Tensor& t, std
   require<ShapeError>(!t.defined() || (t.is_contiguous() && t.numel() * x.dim(-1) == x.numel()), "{}: {} {} for x {}",
                       op, name, shape_of(t), x.shape());
 }
+}  // namespace
+
 void check_device(std::string_view op, Device device, const Tensor& t) {
   require<DeviceError>(t.device() == device, "{}: tensors on {} and {}", op, to_string(device), to_string(t.device()));
 }
 
-}  // namespace
+void check_alike(std::string_view op, const Tensor& x, std::initializer_list<const Tensor*> others) {
+  for (const Tensor* other : others)
+    invariant(x.is_contiguous() && other->is_contiguous() && x.shape() == other->shape() && x.dtype() == other->dtype(),
+              "{}: tensors {} {} and {} {}", op, x.shape(), name_of(x.dtype()), other->shape(),
+              name_of(other->dtype()));
+}
+
+void check_reduce(const Tensor& x, const Tensor& y, uint32_t dims) {
+  Shape expected = x.shape();
+  for (int i = 0; i < x.rank(); ++i)
+    if (dims >> i & 1u) expected[i] = 1;
+  invariant(x.is_contiguous() && y.is_contiguous() && y.shape() == expected, "reduce: {} into {}", x.shape(),
+            y.shape());
+}
+
+void check_segments(std::string_view op, const Tensor& rows, const Tensor& offsets, const Tensor& segments) {
+  invariant(rows.rank() == 2 && segments.rank() == 2 && rows.dim(1) == segments.dim(1) && rows.is_contiguous() &&
+                segments.is_contiguous() && rows.dtype() == segments.dtype() && offsets.rank() == 1 &&
+                offsets.is_contiguous() && offsets.dim(0) == segments.dim(0) + 1,
+            "{}: rows {}, offsets {}, segments {}", op, rows.shape(), offsets.shape(), segments.shape());
+}
 
 void check_norm(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y,
                 const Tensor& mean, const Tensor& rstd) {

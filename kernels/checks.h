@@ -7,6 +7,16 @@
 
 namespace mora::kernels {
 
+// DeviceError unless t is on `device`.
+void check_device(std::string_view op, Device device, const Tensor& t);
+
+// kernels/unary.h: contiguous tensors of one shape and dtype.
+void check_alike(std::string_view op, const Tensor& x, std::initializer_list<const Tensor*> others);
+
+// kernels/reduce.h. `rows` (N, d) cut by `offsets` into `segments` (B, d): the values of offsets are not looked at.
+void check_reduce(const Tensor& x, const Tensor& y, uint32_t dims);
+void check_segments(std::string_view op, const Tensor& rows, const Tensor& offsets, const Tensor& segments);
+
 // kernels/norm.h; RMS norm has no b, mean, gb.
 void check_norm(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y,
                 const Tensor& mean, const Tensor& rstd);

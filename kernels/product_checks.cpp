@@ -55,7 +55,7 @@ void check_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Te
   require<ShapeError>(k.shape() == v.shape() && q.dim(2) == k.dim(2) && k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0,
                       "attention: q {} against k {} and v {}: D must agree, and q's heads be a multiple of k's",
                       q.shape(), k.shape(), v.shape());
-  const DType statistics = q.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const DType statistics = compute_dtype(q.dtype());
   require<DTypeError>(is_floating(q.dtype()) && k.dtype() == q.dtype() && v.dtype() == q.dtype() &&
                           y.dtype() == q.dtype() && lse.dtype() == statistics,
                       "attention: q, k, v, y must share one floating dtype and lse be {}; they are {}, {}, {}, {}, {}",

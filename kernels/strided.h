@@ -1,7 +1,10 @@
 // Walking K tensors of one shape and any strides row by row, after merging the dimensions that can be walked as one.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <numeric>
 
 #include "engine/shape.h"
 
@@ -72,6 +75,23 @@ struct StridedWalk {
     }
   }
 };
+
+// What is read and what is written, the dimensions from the largest stride of the second to its smallest, so that
+// writing is as sequential as it can be.
+inline StridedWalk<2> walk_by_output(const Shape& full, const Strides& input, const Strides& output) {
+  std::array<int, max_rank> order{};
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.begin() + full.rank(),
+                   [&](int i, int j) { return std::abs(output[i]) > std::abs(output[j]); });
+  Shape shape;
+  Strides from, to;
+  for (int i = 0; i < full.rank(); ++i) {
+    shape.push_back(full[order[size_t(i)]]);
+    from.push_back(input[order[size_t(i)]]);
+    to.push_back(output[order[size_t(i)]]);
+  }
+  return StridedWalk<2>(shape, {&from, &to});
+}
 
 // Copies n elements `stride` apart into a dense buffer.
 template <class T>

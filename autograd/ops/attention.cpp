@@ -57,7 +57,7 @@ std::array<Meta, 2> Attention::infer(const Meta& q, const Meta& k, const Meta& v
                       q_offsets.dim(0), kv_offsets.dim(0));
   check_offsets(q_offsets, q.shape[0], "the query offsets");
   check_offsets(kv_offsets, k.shape[0], "the key offsets");
-  return {q, Meta{{q.shape[0], q.shape[1]}, q.dtype == DType::f64 ? DType::f64 : DType::f32, q.device}};
+  return {q, Meta{{q.shape[0], q.shape[1]}, compute_dtype(q.dtype), q.device}};
 }
 
 void Attention::forward(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& y, Tensor& lse) const {

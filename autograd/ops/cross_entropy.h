@@ -25,7 +25,7 @@ struct CrossEntropy {
     softmax_meta(x, name);
     require<ShapeError>(x.shape.rank() == 2 && labels.rank() == 1 && labels.dim(0) == x.shape[0],
                         "cross_entropy: logits {} with labels {}", x.shape, labels.shape());
-    const Meta row{{x.shape[0]}, x.dtype == DType::f64 ? DType::f64 : DType::f32, x.device};
+    const Meta row{{x.shape[0]}, compute_dtype(x.dtype), x.device};
     return {row, row};
   }
   void forward(const Tensor& x, Tensor& loss, Tensor& lse) const { kernels::cross_entropy(x, labels, loss, lse); }
@@ -59,7 +59,7 @@ inline Tensors CrossEntropy::composite(const Tensor& x) const {
     flat[n] = int32_t(int64_t(n) * x.dim(1) + std::max(given[n], 0));
   }
   const Shape rows{x.dim(0)};
-  const DType dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const DType dtype = compute_dtype(x.dtype());
   const Tensor log_p = mora::cast(x - logsumexp(x), dtype);
   const Tensor picked =
       mora::reshape(gather_rows(mora::reshape(log_p, {x.numel(), 1}), Tensor::from(flat, rows)), rows);

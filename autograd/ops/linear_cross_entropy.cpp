@@ -57,7 +57,7 @@ std::array<std::optional<Meta>, 2> LinearCrossEntropy::infer(const Meta& x) cons
   require<ShapeError>(x.shape.rank() == 2 && x.shape[1] == w->in() && labels.shape() == Shape{x.shape[0]},
                       "linear_cross_entropy: x {}, W {}, labels {}: expected (N, d), (V, d), (N)", x.shape,
                       w->meta().shape, labels.shape());
-  const Meta losses{{x.shape[0]}, x.dtype == DType::f64 ? DType::f64 : DType::f32, x.device};
+  const Meta losses{{x.shape[0]}, compute_dtype(x.dtype), x.device};
   if (!with_gradients) return {losses, std::nullopt};
   return {losses, Meta{{Labelled(labels).count(), x.shape[1]}, x.dtype, x.device}};
 }

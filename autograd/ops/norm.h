@@ -12,9 +12,7 @@ namespace mora {
 
 namespace ops {
 
-inline Meta norm_statistics(const Meta& x) {
-  return {{x.shape[0]}, x.dtype == DType::f64 ? DType::f64 : DType::f32, x.device};
-}
+inline Meta norm_statistics(const Meta& x) { return {{x.shape[0]}, compute_dtype(x.dtype), x.device}; }
 inline void check_norm(const Meta& x, const Meta& w, std::string_view op) {
   require<ShapeError>(x.shape.rank() == 2 && w.shape.rank() == 1 && w.shape[0] == x.shape[1], "{}: x {} with w {}", op,
                       x.shape, w.shape);

@@ -55,8 +55,8 @@ void convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64
   } else if (is_floating(from_dtype) && is_floating(to_dtype)) {
     HWY_DYNAMIC_DISPATCH(convert_floating)(from, from_dtype, to, to_dtype, n);
   } else {
-    visit(from_dtype, [&](auto x) {
-      visit(to_dtype, [&](auto y) {
+    visit_dtype(from_dtype, [&](auto x) {
+      visit_dtype(to_dtype, [&](auto y) {
         const auto* source = static_cast<const decltype(x)*>(from);
         auto* target = static_cast<decltype(y)*>(to);
         for (int64_t i = 0; i < n; ++i) target[i] = convert_one<decltype(y)>(source[i]);

@@ -5,7 +5,6 @@
 #include "kernels/copy.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/elements.h"
@@ -26,22 +25,6 @@ void visit_size(DType dtype, F&& f) {
     case 4: return f(uint32_t{});
     default: return f(uint64_t{});
   }
-}
-
-// The dimensions from y's largest stride to its smallest, so that writing is as sequential as it can be.
-StridedWalk<2> order_by_output(const Tensor& x, const Tensor& y) {
-  std::array<int, max_rank> order{};
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.begin() + y.rank(),
-                   [&](int i, int j) { return std::abs(y.strides()[i]) > std::abs(y.strides()[j]); });
-  Shape shape;
-  Strides from, to;
-  for (int i = 0; i < y.rank(); ++i) {
-    shape.push_back(y.dim(order[size_t(i)]));
-    from.push_back(x.strides()[order[size_t(i)]]);
-    to.push_back(y.strides()[order[size_t(i)]]);
-  }
-  return StridedWalk<2>(shape, {&from, &to});
 }
 
 // to[i·to_stride] = from[i·from_stride], converted.
@@ -118,7 +101,7 @@ void copy(const Tensor& x, Tensor& y) {
       convert(from + begin * from_size, x.dtype(), to + begin * to_size, y.dtype(), end - begin);
     });
   }
-  const StridedWalk<2> walk = order_by_output(x, y);
+  const StridedWalk<2> walk = walk_by_output(x.shape(), x.strides(), y.strides());
   if (const int row = transposed_dimension(walk, x, y); row >= 0) {
     return visit_size(y.dtype(), [&](auto bits) {
       using T = decltype(bits);

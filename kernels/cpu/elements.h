@@ -24,19 +24,4 @@ void visit_floating(DType dtype, std::string_view op, F&& f) {
   }
 }
 
-// f(T{}) for the C++ type T of any dtype.
-template <class F>
-void visit(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f64: return f(double{});
-    case DType::f32: return f(float{});
-    case DType::bf16: return f(bf16_t{});
-    case DType::f16: return f(f16_t{});
-    case DType::i64: return f(int64_t{});
-    case DType::i32: return f(int32_t{});
-    case DType::u8: return f(uint8_t{});
-    case DType::boolean: return f(bool{});
-  }
-}
-
 }  // namespace mora::kernels::cpu

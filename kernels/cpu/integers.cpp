@@ -87,7 +87,7 @@ void compare(const Tensor& a, const Tensor& b, Tensor& y, Compare f) {
   check_operands("compare", a, b, y);
   const StridedWalk<2> walk(y.shape(), {&a.strides(), &b.strides()});
   bool* out = y.mutable_data<bool>();
-  visit(a.dtype(), [&](auto t) {
+  visit_dtype(a.dtype(), [&](auto t) {
     using T = decltype(t);
     compare_typed(walk, a.data<T>(), b.data<T>(), out, f);
   });

@@ -11,6 +11,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/checks.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/elements.h"
 #include "kernels/dimension_groups.h"
@@ -180,7 +181,7 @@ int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // One step of a pass: (outer, reduced, inner) of `dtype` → (outer, chunks, inner) of the compute dtype.
 Tensor reduce_chunks(const void* x, DType dtype, int64_t outer, int64_t reduced, int64_t inner, Reduce f) {
-  const DType compute = dtype == DType::f64 ? DType::f64 : DType::f32;
+  const DType compute = compute_dtype(dtype);
   const int64_t size = inner == 1 ? chunk_length : chunk_rows;
   const int64_t chunks = pieces(reduced, size);
   Tensor y = Tensor::empty({outer, chunks, inner}, compute);
@@ -213,12 +214,7 @@ Tensor reduce_chunks(const void* x, DType dtype, int64_t outer, int64_t reduced,
 }  // namespace
 
 void reduce(const Tensor& x, Tensor& y, uint32_t dims, Reduce f) {
-  Shape expected = x.shape();
-  for (int i = 0; i < x.rank(); ++i) {
-    if (dims >> i & 1u) expected[i] = 1;
-  }
-  invariant(x.is_contiguous() && y.is_contiguous() && y.shape() == expected, "reduce: {} into {}", x.shape(),
-            y.shape());
+  check_reduce(x, y, dims);
   if (y.numel() == 0) return;
   if (x.numel() == 0) {
     require<ShapeError>(f == Reduce::sum, "max: no elements to take the maximum of in {}", x.shape());

@@ -1,4 +1,5 @@
 // Means over the rows of each sequence of a packed batch: mean pooling.
+#include "kernels/checks.h"
 #include "kernels/cpu/elements.h"
 #include "kernels/reduce.h"
 
@@ -59,12 +60,8 @@ namespace {
 HWY_EXPORT(segment_mean_range);
 HWY_EXPORT(segment_mean_backward_range);
 
-// `rows` (N, d) cut by `offsets` into the segments of `segments` (B, d).
-void check_segments(std::string_view op, const Tensor& rows, const Tensor& offsets, const Tensor& segments) {
-  invariant(rows.rank() == 2 && segments.rank() == 2 && rows.dim(1) == segments.dim(1) && rows.is_contiguous() &&
-                segments.is_contiguous() && rows.dtype() == segments.dtype() && offsets.rank() == 1 &&
-                offsets.is_contiguous() && offsets.dim(0) == segments.dim(0) + 1,
-            "{}: rows {}, offsets {}, segments {}", op, rows.shape(), offsets.shape(), segments.shape());
+void check_rising_segments(std::string_view op, const Tensor& rows, const Tensor& offsets, const Tensor& segments) {
+  check_segments(op, rows, offsets, segments);
   const int32_t* at = offsets.data<int32_t>();
   const int64_t count = segments.dim(0);
   bool ascending = at[0] == 0 && at[count] == rows.dim(0);
@@ -79,7 +76,7 @@ int64_t segment_grain(const Tensor& rows, const Tensor& segments) {
 }  // namespace
 
 void segment_mean(const Tensor& x, const Tensor& offsets, Tensor& y) {
-  check_segments("segment_mean", x, offsets, y);
+  check_rising_segments("segment_mean", x, offsets, y);
   void* out = y.mutable_raw();
   parallel_for(y.dim(0), segment_grain(x, y), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(segment_mean_range)(x, offsets.data<int32_t>(), out, begin, end);
@@ -87,7 +84,7 @@ void segment_mean(const Tensor& x, const Tensor& offsets, Tensor& y) {
 }
 
 void segment_mean_backward(const Tensor& gy, const Tensor& offsets, Tensor& gx) {
-  check_segments("segment_mean_backward", gx, offsets, gy);
+  check_rising_segments("segment_mean_backward", gx, offsets, gy);
   void* out = gx.mutable_raw();
   parallel_for(gy.dim(0), segment_grain(gx, gy), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(segment_mean_backward_range)(gy, offsets.data<int32_t>(), out, begin, end);

@@ -26,8 +26,6 @@ namespace mora::kernels::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class T>
-using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
-template <class T>
 using Tag = hn::ScalableTag<Compute<T>>;
 
 template <class D>

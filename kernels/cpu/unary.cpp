@@ -7,6 +7,7 @@
 //   silu'(x)      = s + x·s(1 − s),      s = σ(x)
 #include "kernels/unary.h"
 
+#include "kernels/checks.h"
 #include "kernels/cpu/elements.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -227,15 +228,10 @@ HWY_EXPORT(clamp_range);
 HWY_EXPORT(swiglu_range);
 HWY_EXPORT(swiglu_backward_range);
 
-void check_alike(std::string_view op, const Tensor& x, const Tensor& other) {
-  invariant(x.is_contiguous() && other.is_contiguous() && x.shape() == other.shape() && x.dtype() == other.dtype(),
-            "{}: tensors {} {} and {} {}", op, x.shape(), name_of(x.dtype()), other.shape(), name_of(other.dtype()));
-}
-
 }  // namespace
 
 void unary(const Tensor& x, Tensor& y, Unary f) {
-  check_alike("unary", x, y);
+  check_alike("unary", x, {&y});
   void* out = y.mutable_raw();
   parallel_for(x.numel(), element_grain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(unary_range)(x, out, begin, end, f);
@@ -243,8 +239,7 @@ void unary(const Tensor& x, Tensor& y, Unary f) {
 }
 
 void unary_backward(const Tensor& x, const Tensor& gy, Tensor& gx, Unary f) {
-  check_alike("unary_backward", x, gy);
-  check_alike("unary_backward", x, gx);
+  check_alike("unary_backward", x, {&gy, &gx});
   void* out = gx.mutable_raw();
   parallel_for(x.numel(), element_grain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(unary_backward_range)(x, gy, out, begin, end, f);
@@ -252,7 +247,7 @@ void unary_backward(const Tensor& x, const Tensor& gy, Tensor& gx, Unary f) {
 }
 
 void affine(const Tensor& x, Tensor& y, double scale, double shift) {
-  check_alike("affine", x, y);
+  check_alike("affine", x, {&y});
   void* out = y.mutable_raw();
   parallel_for(x.numel(), element_grain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(affine_range)(x, out, begin, end, scale, shift);
@@ -260,7 +255,7 @@ void affine(const Tensor& x, Tensor& y, double scale, double shift) {
 }
 
 void power(const Tensor& x, Tensor& y, double exponent) {
-  check_alike("power", x, y);
+  check_alike("power", x, {&y});
   void* out = y.mutable_raw();
   parallel_for(x.numel(), element_grain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(power_range)(x, out, begin, end, exponent);
@@ -268,7 +263,7 @@ void power(const Tensor& x, Tensor& y, double exponent) {
 }
 
 void clamp(const Tensor& x, Tensor& y, double low, double high) {
-  check_alike("clamp", x, y);
+  check_alike("clamp", x, {&y});
   void* out = y.mutable_raw();
   parallel_for(x.numel(), element_grain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(clamp_range)(x, out, begin, end, low, high);
@@ -276,8 +271,7 @@ void clamp(const Tensor& x, Tensor& y, double low, double high) {
 }
 
 void swiglu(const Tensor& gate, const Tensor& up, Tensor& y) {
-  check_alike("swiglu", gate, up);
-  check_alike("swiglu", gate, y);
+  check_alike("swiglu", gate, {&up, &y});
   void* out = y.mutable_raw();
   parallel_for(gate.numel(), element_grain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(swiglu_range)(gate, up, out, begin, end);
@@ -285,8 +279,7 @@ void swiglu(const Tensor& gate, const Tensor& up, Tensor& y) {
 }
 
 void swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& gy, Tensor& ggate, Tensor& gup) {
-  for (const Tensor* other : {&up, &gy, static_cast<const Tensor*>(&ggate), static_cast<const Tensor*>(&gup)})
-    check_alike("swiglu_backward", gate, *other);
+  check_alike("swiglu_backward", gate, {&up, &gy, &ggate, &gup});
   void* out_gate = ggate.mutable_raw();
   void* out_up = gup.mutable_raw();
   parallel_for(gate.numel(), element_grain, [&](int64_t begin, int64_t end) {

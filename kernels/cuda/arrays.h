@@ -7,7 +7,6 @@
 namespace mora::kernels::cuda {
 
 using simt::Array;
-using simt::Compute;
 using simt::narrow;
 using simt::Pack;
 using simt::pack_width;

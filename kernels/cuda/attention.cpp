@@ -8,9 +8,8 @@ namespace mora::kernels::cuda {
 namespace {
 
 HeadsView heads(const Tensor& t) {
-  int64_t last = 0;
-  for (int i = 0; i < 3; ++i) last += (t.dim(i) - 1) * t.strides()[i];
-  return {const_cast<void*>(t.raw()), t.numel() == 0 ? 0 : last + 1, t.strides()[0], t.strides()[1]};
+  const View all = strided_view(t);
+  return {all.data, all.size, t.strides()[0], t.strides()[1]};
 }
 HeadsView heads_output(Tensor& t) {
   t.mutable_raw();

@@ -186,7 +186,7 @@ void launch_binary(View a, View b, View y, const WalkView<2>& walk, Binary f) {
 }
 
 void launch_compare(View a, View b, View y, const WalkView<2>& walk, Compare f) {
-  visit(a.dtype, [&](auto t) { launch_pairwise<decltype(t), bool>(a, b, y, walk, CompareFunction{f}); });
+  visit_dtype(a.dtype, [&](auto t) { launch_pairwise<decltype(t), bool>(a, b, y, walk, CompareFunction{f}); });
 }
 
 void launch_where(View condition, View a, View b, View y, const WalkView<3>& walk) {

@@ -1,8 +1,5 @@
 #include "kernels/copy.h"
 
-#include <algorithm>
-#include <numeric>
-
 #include "engine/cuda.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cuda/copy.h"
@@ -10,22 +7,6 @@
 
 namespace mora::kernels::cuda {
 namespace {
-
-// From y's largest stride to its smallest, so that what neighbouring threads write is near.
-StridedWalk<2> order_by_output(const Tensor& x, const Tensor& y) {
-  std::array<int, max_rank> order{};
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.begin() + y.rank(),
-                   [&](int i, int j) { return y.strides()[i] > y.strides()[j]; });
-  Shape shape;
-  Strides from, to;
-  for (int i = 0; i < y.rank(); ++i) {
-    shape.push_back(y.dim(order[size_t(i)]));
-    from.push_back(x.strides()[order[size_t(i)]]);
-    to.push_back(y.strides()[order[size_t(i)]]);
-  }
-  return StridedWalk<2>(shape, {&from, &to});
-}
 
 // Matrices of a dense y whose columns lie side by side in x: (count ×) rows × columns, or none (count 0).
 Transposed as_transposed(const StridedWalk<2>& walk) {
@@ -50,7 +31,7 @@ void copy(const Tensor& x, Tensor& y) {
   if (y.numel() == 0) return;
   if (x.dtype() == y.dtype() && x.is_contiguous() && y.is_contiguous())
     return mora::cuda::copy(y.mutable_raw(), y.device(), x.raw(), x.device(), y.bytes());
-  const StridedWalk<2> walk = order_by_output(x, y);
+  const StridedWalk<2> walk = walk_by_output(x.shape(), x.strides(), y.strides());
   if (x.dtype() != y.dtype()) return launch_convert(strided_view(x), strided_output(y), walk_view(walk));
   const Transposed transposed = as_transposed(walk);
   if (transposed.count > 0) return launch_transpose(strided_view(x), strided_output(y), transposed);

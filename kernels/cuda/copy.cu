@@ -154,8 +154,8 @@ void launch_transpose(View x, View y, const Transposed& shape) {
 }
 
 void launch_convert(View x, View y, const WalkView<2>& walk) {
-  visit(x.dtype, [&](auto from) {
-    visit(y.dtype, [&](auto to) {
+  visit_dtype(x.dtype, [&](auto from) {
+    visit_dtype(y.dtype, [&](auto to) {
       using X = decltype(from);
       using Y = decltype(to);
       if constexpr (!std::is_same_v<X, Y>) launch_convert_between<X, Y>(x, y, walk);

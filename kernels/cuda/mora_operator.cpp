@@ -9,8 +9,6 @@
 namespace mora::kernels::cuda {
 namespace {
 
-DType arithmetic(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
-
 // C's side (of x), or D's (of y).
 OperatorSide side_of(const MoraOperator& op, bool input) {
   using enum OperatorKind;
@@ -41,8 +39,8 @@ void with_side(std::string_view name, const Tensor& wide, const Tensor& narrow, 
   Tensor cos, sin;
   if (side.form == OperatorSide::rotated) {
     const Shape shape{side.reach / op.rank, op.rank / 2};
-    cos = Tensor::empty(shape, arithmetic(wide.dtype()), wide.device());
-    sin = Tensor::empty(shape, arithmetic(wide.dtype()), wide.device());
+    cos = Tensor::empty(shape, compute_dtype(wide.dtype()), wide.device());
+    sin = Tensor::empty(shape, compute_dtype(wide.dtype()), wide.device());
     side.cos = output(cos);
     side.sin = output(sin);
     launch_operator_angles(side.cos, side.sin, side.rank);

@@ -8,11 +8,9 @@
 namespace mora::kernels::cuda {
 namespace {
 
-DType arithmetic_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
-
 // w as the kernels read it: of x's dtype or the arithmetic's.
 Tensor weights_for(std::string_view op, const Tensor& x, const Tensor& w) {
-  const DType arithmetic = arithmetic_of(x.dtype());
+  const DType arithmetic = compute_dtype(x.dtype());
   if (!w.defined() || w.dtype() == x.dtype() || w.dtype() == arithmetic) return w;
   require_floating(op, w);
   require<DTypeError>(w.dtype() != DType::f64, "{}: f64 weights for rows of a smaller dtype", op);
@@ -27,7 +25,7 @@ void run(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& b,
   check_norm(op, x, w, b, y, mean, rstd);
   require_device_of(x, op, w, b, y, mean, rstd);
   const Tensor vw = weights_for(op, x, w), vb = weights_for(op, x, b);
-  const DType arithmetic = arithmetic_of(x.dtype());
+  const DType arithmetic = compute_dtype(x.dtype());
   launch_norm(view(x), view(vw), view(vb), output(y, x.dtype()), output(mean, arithmetic), output(rstd, arithmetic),
               eps);
 }
@@ -37,7 +35,7 @@ void run_backward(std::string_view op, const Tensor& x, const Tensor& w, const T
   require_floating(op, x);
   check_norm_backward(op, x, w, mean, rstd, gy, gx, gw, gb);
   require_device_of(x, op, w, mean, rstd, gy, gx, gw, gb);
-  const DType arithmetic = arithmetic_of(x.dtype());
+  const DType arithmetic = compute_dtype(x.dtype());
   const View x_view = view(x), mean_view = view(mean, arithmetic), rstd_view = view(rstd, arithmetic),
              gy_view = view(gy, x.dtype());
   if (gx.defined()) {

@@ -15,17 +15,14 @@ constexpr int64_t chunk_rows = 256;
 // One pass of x, (outer, reduced, inner): (outer, chunks, inner) of the dtype it is computed in.
 Tensor reduce_chunks(const Tensor& x, int64_t outer, int64_t reduced, int64_t inner, Reduce f) {
   const ReduceShape shape{outer, reduced, inner, inner == 1 ? chunk_length : chunk_rows};
-  const DType compute = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const DType compute = compute_dtype(x.dtype());
   Tensor y = Tensor::empty({outer, shape.chunks(), inner}, compute, x.device());
   launch_reduce(view(x), output(y), shape, f);
   return y;
 }
 
-void check_segments(std::string_view op, const Tensor& rows, const Tensor& offsets, const Tensor& segments) {
-  invariant(rows.rank() == 2 && segments.rank() == 2 && rows.dim(1) == segments.dim(1) && rows.is_contiguous() &&
-                segments.is_contiguous() && rows.dtype() == segments.dtype() && offsets.rank() == 1 &&
-                offsets.is_contiguous() && offsets.dtype() == DType::i32 && offsets.dim(0) == segments.dim(0) + 1,
-            "{}: rows {}, offsets {}, segments {}", op, rows.shape(), offsets.shape(), segments.shape());
+void check_segments_here(std::string_view op, const Tensor& rows, const Tensor& offsets, const Tensor& segments) {
+  check_segments(op, rows, offsets, segments);
   require_floating(op, rows);
   require_device_of(rows, op, offsets, segments);
 }
@@ -33,11 +30,7 @@ void check_segments(std::string_view op, const Tensor& rows, const Tensor& offse
 }  // namespace
 
 void reduce(const Tensor& x, Tensor& y, uint32_t dims, Reduce f) {
-  Shape expected = x.shape();
-  for (int i = 0; i < x.rank(); ++i)
-    if (dims >> i & 1u) expected[i] = 1;
-  invariant(x.is_contiguous() && y.is_contiguous() && y.shape() == expected, "reduce: {} into {}", x.shape(),
-            y.shape());
+  check_reduce(x, y, dims);
   require_floating("reduce", x);
   require_device_of(x, "reduce", y);
   if (y.numel() == 0) return;
@@ -77,13 +70,13 @@ void sum_of_squares(const Tensor& x, Tensor& out) {
 }
 
 void segment_mean(const Tensor& x, const Tensor& offsets, Tensor& y) {
-  check_segments("segment_mean", x, offsets, y);
-  if (y.numel() > 0) launch_segment_mean(view(x), view(offsets), output(y), y.dim(1));
+  check_segments_here("segment_mean", x, offsets, y);
+  if (y.numel() > 0) launch_segment_mean(view(x), view(offsets, DType::i32), output(y), y.dim(1));
 }
 
 void segment_mean_backward(const Tensor& gy, const Tensor& offsets, Tensor& gx) {
-  check_segments("segment_mean_backward", gx, offsets, gy);
-  if (gx.numel() > 0) launch_segment_mean_backward(view(gy), view(offsets), output(gx), gx.dim(1));
+  check_segments_here("segment_mean_backward", gx, offsets, gy);
+  if (gx.numel() > 0) launch_segment_mean_backward(view(gy), view(offsets, DType::i32), output(gx), gx.dim(1));
 }
 
 }  // namespace mora::kernels::cuda

@@ -11,8 +11,8 @@ void rotary(const Tensor& x, const Tensor& positions, const Tensor& cos, const T
   require_floating("rotary", x);
   check_rotary(x, positions, cos, sin, y);
   require_device_of(x, "rotary", positions, cos, sin, y);
-  const DType arithmetic = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  RotaryView v{view(x),
+  const DType arithmetic = compute_dtype(x.dtype());
+  RotaryView v{strided_view(x),
                view(positions, DType::i32),
                view(cos, arithmetic),
                view(sin, arithmetic),
@@ -24,7 +24,6 @@ void rotary(const Tensor& x, const Tensor& positions, const Tensor& cos, const T
                cos.dim(0),
                inverse,
                {}};
-  if (x.numel() > 0) v.x.size = 1 + (x.dim(0) - 1) * x.strides()[0] + (x.dim(1) - 1) * x.strides()[1] + x.dim(2) - 1;
   Tensor errors = index_error_words(x.device());
   v.errors = output(errors);
   launch_rotary(v);

@@ -217,10 +217,6 @@ inline Dim blocks_for(int64_t count, int64_t per_block) {
   return {int(std::min<int64_t>((count + per_block - 1) / per_block, most_blocks()))};
 }
 
-// What a kernel computes in where it stores T.
-template <class T>
-using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
 SIMT_DEVICE float widen(float x) { return x; }
 SIMT_DEVICE double widen(double x) { return x; }
 // x as T, rounded to nearest even.

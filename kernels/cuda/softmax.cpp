@@ -8,8 +8,6 @@
 namespace mora::kernels::cuda {
 namespace {
 
-DType arithmetic_of(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
-
 void run(std::string_view op, const Tensor& x, Tensor& y, bool logarithm) {
   require_floating(op, x);
   check_softmax(op, x, {&y});
@@ -40,7 +38,7 @@ void cross_entropy(const Tensor& x, const Tensor& labels, Tensor& loss, Tensor& 
   check_softmax("cross_entropy", x, {&x});
   check_cross_entropy("cross_entropy", x, labels, loss, lse);
   require_device_of(x, "cross_entropy", labels, loss, lse);
-  const DType arithmetic = arithmetic_of(x.dtype());
+  const DType arithmetic = compute_dtype(x.dtype());
   const View scores = view(x), label = view(labels, DType::i32), to = output(loss, arithmetic),
              to_lse = output(lse, arithmetic);
   Tensor errors = index_error_words(x.device());
@@ -52,7 +50,7 @@ void cross_entropy_backward(const Tensor& x, const Tensor& labels, const Tensor&
   check_softmax("cross_entropy_backward", x, {&gx});
   check_cross_entropy("cross_entropy_backward", x, labels, gloss, lse);
   require_device_of(x, "cross_entropy_backward", labels, lse, gloss, gx);
-  const DType arithmetic = arithmetic_of(x.dtype());
+  const DType arithmetic = compute_dtype(x.dtype());
   const View scores = view(x), label = view(labels, DType::i32), row_lse = view(lse, arithmetic),
              row_gloss = view(gloss, arithmetic), to = output(gx, x.dtype());
   Tensor errors = index_error_words(x.device());

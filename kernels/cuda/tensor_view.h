@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "engine/tensor.h"
+#include "kernels/checks.h"
 #include "kernels/cuda/view.h"
 
 namespace mora::kernels::cuda {
@@ -27,6 +28,21 @@ inline View output(Tensor& x, DType wanted) {
   return view(x, wanted);
 }
 
+// The elements from x's first to its last in memory.
+inline View strided_view(const Tensor& x) {
+  int64_t last = 0;
+  for (int i = 0; i < x.rank(); ++i) {
+    invariant(x.strides()[i] >= 0, "a tensor {} with strides {} on cuda", x.shape(), x.strides());
+    last += (x.dim(i) - 1) * x.strides()[i];
+  }
+  return {const_cast<void*>(x.raw()), x.numel() == 0 ? 0 : last + 1, x.dtype()};
+}
+inline View strided_output(Tensor& x) {
+  View view = strided_view(x);
+  view.data = x.mutable_raw();
+  return view;
+}
+
 // Throws DTypeError that names the op unless x is floating.
 inline void require_floating(std::string_view op, const Tensor& x) {
   require<DTypeError>(is_floating(x.dtype()), "{}: a tensor of {}, expected floating point", op, name_of(x.dtype()));
@@ -36,8 +52,7 @@ inline void require_floating(std::string_view op, const Tensor& x) {
 template <class... Tensors>
 void require_device_of(const Tensor& x, std::string_view op, const Tensors&... others) {
   for (const Tensor* other : {&static_cast<const Tensor&>(others)...})
-    require<DeviceError>(!other->defined() || other->device() == x.device(), "{}: tensors on {} and {}", op,
-                         to_string(x.device()), other->defined() ? to_string(other->device()) : "");
+    if (other->defined()) check_device(op, x.device(), *other);
 }
 
 }  // namespace mora::kernels::cuda

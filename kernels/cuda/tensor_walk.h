@@ -7,21 +7,6 @@
 
 namespace mora::kernels::cuda {
 
-// The elements from x's first to its last in memory, for a walk.
-inline View strided_view(const Tensor& x) {
-  int64_t last = 0;
-  for (int i = 0; i < x.rank(); ++i) {
-    invariant(x.strides()[i] >= 0, "a tensor {} with strides {} on cuda", x.shape(), x.strides());
-    last += (x.dim(i) - 1) * x.strides()[i];
-  }
-  return {const_cast<void*>(x.raw()), x.numel() == 0 ? 0 : last + 1, x.dtype()};
-}
-inline View strided_output(Tensor& x) {
-  View view = strided_view(x);
-  view.data = x.mutable_raw();
-  return view;
-}
-
 template <size_t K>
 WalkView<int(K)> walk_view(const StridedWalk<K>& walk) {
   WalkView<int(K)> view;

@@ -9,7 +9,6 @@
 
 namespace mora::kernels::cuda {
 
-using simt::Compute;
 using simt::Pack;
 using simt::Shared;
 using simt::widen;

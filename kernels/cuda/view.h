@@ -24,16 +24,4 @@ void visit_floating(DType dtype, F&& f) {
   }
 }
 
-// f(T{}) for the C++ type T of any dtype.
-template <class F>
-void visit(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::i64: return f(int64_t{});
-    case DType::i32: return f(int32_t{});
-    case DType::u8: return f(uint8_t{});
-    case DType::boolean: return f(bool{});
-    default: return visit_floating(dtype, f);
-  }
-}
-
 }  // namespace mora::kernels::cuda

@@ -80,7 +80,7 @@ struct Halting::Tokens {
 
 Tensor Halting::run(const Tensor& start, Step step, Context& context, uint64_t layer) const {
   const int64_t tokens = start.dim(0);
-  const DType wide = start.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const DType wide = compute_dtype(start.dtype());
   Tokens now{.state = start, .spent = Tensor::zeros({tokens, 1}, wide), .ids = std::vector<int32_t>(size_t(tokens))};
   std::iota(now.ids.begin(), now.ids.end(), 0);
   Tensors parts;                   // pⁿ zⁿ of the tokens that took step n,

@@ -179,7 +179,7 @@ struct ExpertRouter::Level {
 Routes ExpertRouter::route(const Tensor& x, Context& context, uint64_t layer) const {
   require<ShapeError>(x.rank() == 2 && x.dim(1) == weight_.dim(1), "router: x {} against W {}", x.shape(),
                       weight_.shape());
-  const DType dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  const DType dtype = compute_dtype(x.dtype());
   const Tensor input = cast(noisy(x, context, layer), dtype), all = logits(input);
   const bool any = x.dim(0) > 0;  // else means are none
   RoutedTokens noted;

@@ -47,7 +47,7 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
   require<ShapeError>(ends.size() == entries.size() + 1, "kv_cache: {} sequences for a cache of {}", ends.size() - 1,
                       entries.size());
   Tensor y = Tensor::empty(q.shape(), q.dtype());
-  Tensor lse = Tensor::empty({q.dim(0), q.dim(1)}, q.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  Tensor lse = Tensor::empty({q.dim(0), q.dim(1)}, compute_dtype(q.dtype()));
   for (size_t b = 0; b < entries.size(); ++b) {
     const int64_t begin = ends[b], count = ends[b + 1] - ends[b];
     Entry& entry = entries[b];

@@ -22,7 +22,7 @@ std::vector<double> inverse_frequencies(const RopeConfig& config, int64_t head_d
 class RotaryTable {
  public:
   RotaryTable(const RopeConfig& config, int64_t head_dim, DType activations)
-      : config_(config), head_dim_(head_dim), dtype_(activations == DType::f64 ? DType::f64 : DType::f32) {}
+      : config_(config), head_dim_(head_dim), dtype_(compute_dtype(activations)) {}
 
   RotaryAngles angles(const Sequences& sequences) const;
 
