@@ -45,12 +45,14 @@ void matmul(const Tensor& a, const Tensor& b, Tensor& y, const MatmulShape& shap
   }
   if (g.input == DType::f64) return gemm_eigen(g, a.raw(), b.raw(), y.mutable_raw());
   const bool native = g.input == DType::bf16 && bf16_products() == Bf16Products::native;
-  if (!native && g.input != DType::f16 && is_skinny(g)) return gemm_skinny(g, a.raw(), b.raw(), y.mutable_raw());
-  if (native || g.input == DType::f32) return gemm_onednn(g, a.raw(), b.raw(), y.mutable_raw());
+  if (g.input != DType::f16 && is_skinny(g)) return gemm_skinny(g, a.raw(), b.raw(), y.mutable_raw());
+  const bool in_blocks = g.transpose_a && g.output != DType::f32;  // over blocks of tokens, sums want f32
+  if (g.input == DType::f32 || (native && !in_blocks)) return gemm_onednn(g, a.raw(), b.raw(), y.mutable_raw());
 
-  if (g.output == DType::f32) return matmul(widened(a), widened(b), y, shape);
+  const auto input = [&](const Tensor& x) { return native ? x : widened(x); };
+  if (g.output == DType::f32) return matmul(input(a), input(b), y, shape);
   Tensor wide = g.accumulate ? widened(y) : Tensor::empty(y.shape(), DType::f32);
-  matmul(widened(a), widened(b), wide, shape);
+  matmul(input(a), input(b), wide, shape);
   kernels::copy(wide, y);
 }
 
