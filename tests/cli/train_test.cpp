@@ -49,6 +49,11 @@ struct TrainCommand : ::testing::Test {
     for (std::string line; std::getline(lines, line);) result.push_back(nlohmann::json::parse(line));
     return result;
   }
+  template <class Condition>
+  static void wait_for(Condition holds) {
+    for (int i = 0; i < 30000 && !holds(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_TRUE(holds());
+  }
 };
 
 // Killed again and again while it trains, a run ends as if nothing had been. MORA_TEST_KILLS asks for so many kills, in
@@ -75,8 +80,44 @@ struct KilledRun : TrainCommand {
     } while (kills < (asked ? wanted : 1) && !HasFailure());
     RecordProperty("kills", kills);
   }
+  // Killed once between each two rank events, when there is a checkpoint of what the first one left.
+  void expect_resumes_between_events(const std::string& settings) const {
+    ASSERT_EQ(mora({"train", config("whole", settings), "--quiet"}).code, 0) << content(directory / "err.txt");
+    const std::vector<int64_t> events = event_steps("whole");
+    ASSERT_GE(events.size(), 4U);
+    const std::string path = config("killed", settings);
+    int between = 0;
+    for (size_t i = 0; i + 1 < events.size(); ++i) {
+      const pid_t child = start(resume(path));
+      wait_for([&] { return last_step("killed") > events[i]; });
+      kill(child, SIGKILL);
+      const int code = mora::test::exit_code(child);
+      ASSERT_TRUE(code == -SIGKILL || code == 0) << content(directory / "err.txt");
+      between += last_step("killed") < events[i + 1];
+    }
+    EXPECT_GT(between, 0) << "each kill came too late";
+    RecordProperty("kills", between);
+    ASSERT_EQ(mora(resume(path)).code, 0) << content(directory / "err.txt");
+    expect_equal_runs();
+  }
 
  private:
+  std::vector<int64_t> event_steps(const std::string& run) const {
+    std::vector<int64_t> steps;
+    for (const nlohmann::json& line : metrics(run))
+      if (line.contains("event") && line["event"]["kind"] != "ranks") steps.push_back(line["step"]);
+    return steps;
+  }
+  // Of the last whole line there is; 0 before the first.
+  int64_t last_step(const std::string& run) const {
+    std::error_code none;
+    if (!fs::exists(directory / run / "metrics.jsonl", none)) return 0;
+    const std::string lines = content(directory / run / "metrics.jsonl");
+    const size_t end = lines.rfind('\n');
+    if (end == std::string::npos) return 0;
+    const size_t begin = lines.rfind('\n', end - 1) + 1;
+    return nlohmann::json::parse(lines.substr(begin, end - begin)).at("step");
+  }
   std::vector<std::string> resume(const std::string& path) const {
     std::vector<std::string> words = {"train", path, "--quiet"};
     if (fs::exists(directory / "killed")) words.push_back("--resume");
@@ -116,6 +157,29 @@ TEST_F(KilledRun, BetweenRankEvents) {
       "train: {steps: 24, epochs: null, batch_size: 2, eval_every: null, save_every: 1}\n");
 }
 
+const std::string twenty_four_updates =
+    "train: {steps: 24, epochs: null, batch_size: 2, eval_every: null, save_every: 1}\n";
+
+TEST_F(KilledRun, AfterARankEventAndBeforeTheNext) {
+  expect_resumes_between_events(
+      "adapter: {kind: adalora, rank: 6, targets: [query], adapt: {budget: 2, start: 1, end: 20, interval: 5, rewarm: "
+      "2}}\n" +
+      twenty_four_updates);
+}
+
+TEST_F(KilledRun, AfterAFoldAndBeforeTheNext) {
+  expect_resumes_between_events(
+      "adapter: {kind: mora, rank: 4, targets: [query], adapt: {budget: 2, start: 1, end: 20, interval: 5}}\n" +
+      twenty_four_updates);
+}
+
+TEST_F(KilledRun, AfterARestartAndBeforeTheNext) {
+  expect_resumes_between_events(
+      "adapter: {kind: mora, rank: 4, operator: sharing, targets: [query], restart: {interval: 5, operators: [sharing, "
+      "group], rewarm: 2}}\n" +
+      twenty_four_updates);
+}
+
 TEST_F(KilledRun, WhileExpertsComeAndGoAndTokensHalt) {
   expect_resumes_to_the_bit(
       "adapter: {kind: mora, rank: 2, operator: sharing, targets: [query], act: {max_steps: 3},\n"
@@ -141,11 +205,6 @@ struct SignalledRun : TrainCommand {
       return fs::exists(directory / "run/metrics.jsonl") && !content(directory / "run/metrics.jsonl").empty();
     });
     return child;
-  }
-  template <class Condition>
-  static void wait_for(Condition holds) {
-    for (int i = 0; i < 3000 && !holds(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    ASSERT_TRUE(holds());
   }
   bool has_checkpoint() const {
     std::error_code none;
