@@ -21,6 +21,12 @@ mkdir -p "$runs" "$(dirname "$csv")"
 
 updates() { [ "${SHORT:-}" ] && echo 2 || echo "$1"; }  # updates N: N, or few in a short run
 seeds() { [ "${SHORT:-}" ] && echo 0 || seq 0 "$(($1 - 1))"; }  # seeds N: 0 … N - 1
+# validation_of DOMAIN: the file with its validation rows; in a short run, with a few.
+validation_of() {
+  local file=.cache/data/$1.valid.tsv
+  [ "${SHORT:-}" ] && head -n 65 "$file" >"$runs/$1.valid.tsv" && file=$runs/$1.valid.tsv
+  echo "$file"
+}
 
 # trained RUN CONFIG [key=value…]: trains into $runs/RUN unless that is done; its result is $runs/RUN/result.json.
 trained() {

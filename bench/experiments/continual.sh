@@ -9,7 +9,7 @@ config() {  # config ORDER…: a configuration that learns these domains
   printf 'model: .cache/models/minilm\ntask: classification\nhead: {pooling: mean}\ntasks:\n'
   local domain
   for domain; do
-    printf '  - {name: %s, data: {train: .cache/data/%s.train.tsv, valid: .cache/data/%s.valid.tsv, max_length: 64}}\n' "$domain" "$domain" "$domain"
+    printf '  - {name: %s, data: {train: .cache/data/%s.train.tsv, valid: %s, max_length: 64}}\n' "$domain" "$domain" "$(validation_of "$domain")"
   done
   cat <<YAML
 continual: {kind: sequential}

@@ -46,6 +46,7 @@ of_adapter() {  # of_adapter ADAPTER STEPS: its settings, in the array `settings
   if [ "$2" = adaptive ]; then settings+=(adapter.act.max_steps=4); fi
 }
 adapters="mora top-2 balanced unbalanced top-p threshold tree"
+[ "${SHORT:-}" ] && adapters="mora top-p tree"
 
 for seed in $(seeds 3); do  # a seed of every adapter before the next: stopped early, it has compared all
   for adapter in $adapters; do
@@ -53,7 +54,7 @@ for seed in $(seeds 3); do  # a seed of every adapter before the next: stopped e
       of_adapter "$adapter" $steps
       run=$adapter-$steps-$seed
       trained "$run" "$runs/config.yaml" "${settings[@]}" train.seed="$seed"
-      for domain in "${domains[@]}"; do evaluated "$run" ".cache/data/$domain.valid.tsv" "$domain"; done
+      for domain in "${domains[@]}"; do evaluated "$run" "$(validation_of "$domain")" "$domain"; done
       evaluated "$run" "$runs/mixed.tsv" mixed
     done
   done

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Is `mora plan` right? Its peak of memory and its time of an update, for five configurations, beside what training then takes.
 #
-# usage: bench/experiments/plan.sh        (tools/fetch.sh minilm smollm2 reviews editorials; five minutes on two cores)
+# usage: bench/experiments/plan.sh        (tools/fetch.sh minilm smollm2 reviews editorials; eight minutes on two quiet cores)
 . "$(dirname "$0")/common.sh"
-common="{epochs: null, steps: $(updates 40), batch_size: 32, eval_every: null, save_every: null}"
+common="{epochs: null, steps: $(updates 300), batch_size: 32, eval_every: null, save_every: null}"
 cat >"$runs/minilm.yaml" <<YAML
 model: .cache/models/minilm
 data: {train: .cache/data/reviews.train.tsv}

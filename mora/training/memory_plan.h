@@ -19,7 +19,7 @@ struct MemoryPlan {
   std::optional<double> seconds_per_step;  // of a batch of mean length; measured only
 };
 
-// From the shapes, or with `measure` from one forward and backward pass of the longest batch (a second one is timed),
+// From the shapes, or with `measure` from forward and backward passes of the longest batch (the first is not timed),
 // unless the shapes already ask for more than `limit` bytes. Throws what set_up throws.
 MemoryPlan plan_memory(const Config& config, bool measure, int64_t limit = std::numeric_limits<int64_t>::max());
 
