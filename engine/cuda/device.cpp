@@ -2,6 +2,10 @@
 
 #include <cuda_runtime.h>
 
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <mutex>
 
 #include "engine/cuda/launch.h"
@@ -29,11 +33,85 @@ void count(int device, int64_t bytes, int64_t blocks) {
   s.peak_bytes = std::max(s.peak_bytes, s.live_bytes);
 }
 
+// Pinned memory through which bytes go to the device: the copy runs beside what the processor does next, and `from` is
+// free at once. A block waits for its last copy (its event) before it is filled again.
+class Staging {
+ public:
+  Staging() {
+    for (Block& block : blocks_) {
+      check(cudaMallocHost(&block.bytes, block_bytes), "pinned memory");
+      check(cudaEventCreateWithFlags(&block.copied, cudaEventDisableTiming), "an event");
+    }
+  }
+
+  void copy(std::byte* to, const std::byte* from, size_t bytes, cudaStream_t stream) {
+    std::lock_guard lock(mutex_);
+    for (size_t done = 0; done < bytes; done += block_bytes) {
+      Block& block = blocks_[next_++ % blocks_.size()];
+      const size_t count = std::min(block_bytes, bytes - done);
+      check(cudaEventSynchronize(block.copied), "waiting for a copy");
+      std::memcpy(block.bytes, from + done, count);
+      check(cudaMemcpyAsync(to + done, block.bytes, count, cudaMemcpyHostToDevice, stream), "copying to the device");
+      check(cudaEventRecord(block.copied, stream), "an event");
+    }
+  }
+
+ private:
+  static constexpr size_t block_bytes = size_t{2} << 20;
+  struct Block {
+    void* bytes = nullptr;
+    cudaEvent_t copied = nullptr;
+  };
+  std::array<Block, 4> blocks_;
+  size_t next_ = 0;
+  std::mutex mutex_;
+};
+
+// What a device has once: its queue of work, and the pool of memory that is ordered by it.
+struct Queue {
+  explicit Queue(int device) {
+    use(device);
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
+    check(cudaDeviceGetDefaultMemPool(&pool, device), "the memory pool");
+    uint64_t all = UINT64_MAX;  // what is freed stays in the pool, also when the processor waits for the device
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all), "the memory pool");
+  }
+
+  cudaStream_t stream = nullptr;
+  cudaMemPool_t pool = nullptr;
+  Staging staging;
+};
+
+// Makes the device the thread's current one. The queues outlive every static tensor.
+Queue& queue(int device) {
+  static std::mutex mutex;
+  static auto* const queues = new std::array<std::unique_ptr<Queue>, 256>;
+  use(device);
+  std::lock_guard lock(mutex);
+  std::unique_ptr<Queue>& q = (*queues)[size_t(device)];
+  if (!q) q = std::make_unique<Queue>(device);
+  return *q;
+}
+
+// MORA_SYNC=1: each launch is waited for, so that what fails is named where it was launched, and not somewhere later.
+bool is_synchronous() {
+  static const bool on = [] {
+    const char* value = std::getenv("MORA_SYNC");
+    return value && std::string_view(value) == "1";
+  }();
+  return on;
+}
+
 }  // namespace
 
-void* current_stream() { return nullptr; }
+void* current_stream() {
+  int device = 0;
+  check(cudaGetDevice(&device), "the current device");
+  return queue(device).stream;
+}
 
 void check_launch(int status, std::string_view signature) {
+  if (status == cudaSuccess && is_synchronous()) status = cudaStreamSynchronize(cudaStream_t(current_stream()));
   if (status != cudaSuccess) check(cudaError_t(status), kernel_name(signature));
 }
 
@@ -62,36 +140,43 @@ Card describe(int device) {
 }
 
 void* allocate(size_t bytes, int device) {
-  use(device);
   void* pointer = nullptr;
-  check(cudaMallocAsync(&pointer, std::max<size_t>(bytes, 1), nullptr), fmt::format("{} bytes", bytes));
+  check(cudaMallocAsync(&pointer, std::max<size_t>(bytes, 1), queue(device).stream), fmt::format("{} bytes", bytes));
   count(device, int64_t(bytes), 1);
   return pointer;
 }
 
 void deallocate(void* pointer, size_t bytes, int device) noexcept {
-  cudaFreeAsync(pointer, nullptr);
+  try {
+    cudaFreeAsync(pointer, queue(device).stream);
+  } catch (const DeviceError&) {  // the driver has gone before a static tensor, and took the memory along
+  }
   count(device, -int64_t(bytes), -1);
 }
 
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
-  use(to_device.kind == DeviceKind::cuda ? to_device.index : from_device.index);
-  check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), fmt::format("copying {} bytes", bytes));
+  const bool arrives = to_device.kind == DeviceKind::cuda, leaves = from_device.kind == DeviceKind::cuda;
+  Queue& q = queue(arrives ? to_device.index : from_device.index);
+  if (!leaves) return q.staging.copy(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes, q.stream);
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, q.stream), fmt::format("copying {} bytes", bytes));
+  if (!arrives) check(cudaStreamSynchronize(q.stream), "waiting for a copy");
 }
 
 void zero(void* pointer, size_t bytes, int device) {
-  use(device);
-  check(cudaMemsetAsync(pointer, 0, bytes, nullptr), fmt::format("zeroing {} bytes", bytes));
+  check(cudaMemsetAsync(pointer, 0, bytes, queue(device).stream), fmt::format("zeroing {} bytes", bytes));
 }
 
-void synchronize(int device) {
-  use(device);
-  check(cudaDeviceSynchronize(), "waiting for the device");
-}
+void synchronize(int device) { check(cudaStreamSynchronize(queue(device).stream), "waiting for the device"); }
 
 MemoryStats memory_stats(int device) {
+  Queue& q = queue(device);
+  uint64_t reserved = 0, used = 0;
+  check(cudaMemPoolGetAttribute(q.pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "the memory pool");
+  check(cudaMemPoolGetAttribute(q.pool, cudaMemPoolAttrUsedMemCurrent, &used), "the memory pool");
   std::lock_guard lock(stats_mutex);
-  return stats[device];
+  MemoryStats result = stats[device];
+  result.cached_bytes = int64_t(reserved - used);
+  return result;
 }
 
 }  // namespace mora::cuda
