@@ -16,7 +16,8 @@ struct RowGroups {
 };
 
 // x (N, d), W (E, r, d), h (S, r), all contiguous and of one floating dtype; sums in f32 (f64), whose order does not
-// depend on the number of threads. Throw ShapeError on a row out of range.
+// depend on the number of threads. Throw ShapeError on a row out of range (from CUDA, when the device is next waited
+// for; the row is zero there).
 MORA_KERNEL(gather_products, const Tensor& x, const Tensor& w, Tensor& h, const RowGroups& groups);  // h = x[rows]·Wᵀ
 MORA_KERNEL(scatter_products, const Tensor& h, const Tensor& w, Tensor& x, const RowGroups& groups);  // x[rows] += h·W,
                                                                                                       // over zeros

@@ -20,4 +20,8 @@ void launch_convert(View x, View y, const WalkView<2>& walk);
 // y_i = the element whose bytes are the lower of `bits`.
 void launch_fill(View y, uint64_t bits);
 
+// y[n] = table[ids[n]];  y[ids[n]] += x[n]  (kernels/cuda/gather.cu).  Rows of `columns`.
+void launch_gather_rows(View table, View ids, View y, int64_t columns, View index_errors);
+void launch_scatter_add_rows(View x, View ids, View y, int64_t columns, View index_errors);
+
 }  // namespace mora::kernels::cuda

@@ -3,6 +3,7 @@
 #include "kernels/cuda/grouped.h"
 
 #include "kernels/cuda/arrays.h"
+#include "kernels/cuda/index_errors.h"
 #include "kernels/cuda/tile_product.h"
 
 namespace mora::kernels::cuda {
@@ -23,6 +24,20 @@ struct Rows {
   Array<T> elements;
   int columns;
   bool packed;  // packs of 4 elements can be read
+};
+
+// The row of x of each row of h; −1 for one out of range, which is remembered.
+struct RowsOfX {
+  Array<const int32_t> rows;
+  int64_t n;  // rows of x
+  IndexErrors errors;
+
+  SIMT_DEVICE int operator[](int s) const {
+    const int32_t row = rows[s];
+    if (row >= 0 && row < n) return row;
+    errors.remember(IndexKind::row, row, n);
+    return -1;
+  }
 };
 
 // Columns first … first + Columns − 1 of `Count` rows; place(i) is the i-th row's number, negative where there is none.
@@ -52,7 +67,7 @@ struct GatherProducts {
   static constexpr int shared_bytes = tile_bytes<T>(side, depth) + tile_bytes<T>(width, depth);
   Rows<const T> x, w;
   Rows<T> h;
-  Array<const int32_t> rows;
+  RowsOfX rows;
   Groups groups;
 
   // Each group has a whole number of tiles.
@@ -101,7 +116,7 @@ struct ScatterProducts {
   static constexpr int shared_bytes = h_bytes + w_bytes + 2 * sum_bytes + (threads + warps) * int(sizeof(int));
   Rows<const T> h, w;
   Rows<T> x;
-  Array<const int32_t> rows;
+  RowsOfX rows;
   int n, r;
   Groups groups;
 
@@ -188,7 +203,7 @@ struct OuterProducts {
   static constexpr int shared_bytes = 2 * tile_bytes<T>(depth, side);
   Rows<const T> h, x;
   Rows<T> w;
-  Array<const int32_t> rows;
+  RowsOfX rows;
   Groups groups;
 
   SIMT_DEVICE void operator()() const {
@@ -223,6 +238,9 @@ Groups groups_of(const GroupedView& view) {
   std::copy_n(view.offsets, view.groups + 1, groups.offsets);
   return groups;
 }
+RowsOfX rows_of_x(const GroupedView& view) {
+  return {elements<const int32_t>(view.rows), view.n, index_errors(view.index_errors)};
+}
 int tiles(int count, int size) { return (count + size - 1) / size; }
 
 }  // namespace
@@ -235,7 +253,7 @@ void launch_gather_products(const GroupedView& view) {
       using Kernel = GatherProducts<T, S>;
       simt::launch({Kernel::tiles(groups), tiles(view.r, Kernel::width)},
                    Kernel{matrix<const T>(view.x, view.d), matrix<const T>(view.w, view.d), matrix<T>(view.h, view.r),
-                          elements<const int32_t>(view.rows), groups},
+                          rows_of_x(view), groups},
                    Kernel::shared_bytes);
     };
     view.r <= square_side ? launch.template operator()<1>() : launch.template operator()<4>();
@@ -248,7 +266,7 @@ void launch_scatter_products(const GroupedView& view) {
     using Kernel = ScatterProducts<T>;
     simt::launch({tiles(view.d, side), tiles(view.n, side)},
                  Kernel{matrix<const T>(view.h, view.r), matrix<const T>(view.w, view.d), matrix<T>(view.x, view.d),
-                        elements<const int32_t>(view.rows), view.n, view.r, groups_of(view)},
+                        rows_of_x(view), view.n, view.r, groups_of(view)},
                  Kernel::shared_bytes);
   });
 }
@@ -259,7 +277,7 @@ void launch_outer_products(const GroupedView& view) {
     using Kernel = OuterProducts<T>;
     simt::launch({tiles(view.d, side), tiles(view.r, side), view.groups},
                  Kernel{matrix<const T>(view.h, view.r), matrix<const T>(view.x, view.d), matrix<T>(view.w, view.d),
-                        elements<const int32_t>(view.rows), groups_of(view)},
+                        rows_of_x(view), groups_of(view)},
                  Kernel::shared_bytes);
   });
 }

@@ -24,6 +24,7 @@ Words& words() {
   const auto index = int32_t(uint32_t(word));
   const auto limit = int64_t(word >> 32 & 0x7FFFFFFF);
   if (kind == IndexKind::label) reject_label(index, limit);
+  if (kind == IndexKind::row) fail<ShapeError>("row {} of {}: an index is out of range", index, limit);
   reject_position(index, limit);
 }
 

@@ -3,8 +3,8 @@
 
 namespace mora::kernels::cuda {
 
-enum class IndexKind { label, position };
-inline constexpr int index_kinds = 2;
+enum class IndexKind { label, position, row };
+inline constexpr int index_kinds = 3;
 
 // A word a kind: 0, or the largest of `limit << 32 | index` of what was out of range, with the upper bit set.
 using IndexErrorWord = unsigned long long;

@@ -1,0 +1,33 @@
+#include "kernels/copy.h"
+#include "kernels/cuda/copy.h"
+#include "kernels/cuda/index_error_words.h"
+#include "kernels/cuda/tensor_view.h"
+
+namespace mora::kernels::cuda {
+namespace {
+
+void check_rows(std::string_view op, const Tensor& table, const Tensor& ids, const Tensor& rows) {
+  invariant(table.rank() == 2 && rows.rank() == 2 && table.dim(1) == rows.dim(1) && table.is_contiguous() &&
+                rows.is_contiguous() && ids.rank() == 1 && ids.is_contiguous() && ids.dim(0) == rows.dim(0) &&
+                ids.dtype() == DType::i32,
+            "{}: table {}, ids {}, rows {}", op, table.shape(), ids.shape(), rows.shape());
+  require_floating(op, table);
+  require_floating(op, rows);
+  require_device_of(table, op, ids, rows);
+}
+
+}  // namespace
+
+void gather_rows(const Tensor& table, const Tensor& ids, Tensor& y) {
+  check_rows("gather_rows", table, ids, y);
+  Tensor errors = index_error_words(y.device());
+  launch_gather_rows(view(table), view(ids), output(y), y.dim(1), output(errors));
+}
+
+void scatter_add_rows(const Tensor& x, const Tensor& ids, Tensor& y) {
+  check_rows("scatter_add_rows", y, ids, x);
+  Tensor errors = index_error_words(y.device());
+  launch_scatter_add_rows(view(x), view(ids), output(y), y.dim(1), output(errors));
+}
+
+}  // namespace mora::kernels::cuda
