@@ -14,14 +14,6 @@ namespace {
 // Tensors whose last dimension is dense are used as they are; others are copied.
 Tensor dense_rows(const Tensor& x) { return x.strides()[-1] == 1 || x.dim(-1) == 1 ? x : detail::contiguous_copy(x); }
 
-void check_offsets(const Tensor& offsets, int64_t rows, std::string_view what) {
-  require<DTypeError>(offsets.dtype() == DType::i32 && offsets.rank() == 1 && offsets.dim(0) >= 1,
-                      "attention: {} must be i32 (B+1)", what);
-  const auto ends = offsets.values<int32_t>();
-  require<ShapeError>(ends.front() == 0 && ends.back() == rows && std::is_sorted(ends.begin(), ends.end()),
-                      "attention: {} must rise from 0 to {}", what, rows);
-}
-
 // 0 where query i of `queries` sees key j of `keys`, −inf elsewhere.  (queries, keys)
 Tensor additive_mask(int64_t queries, int64_t keys, const kernels::AttentionShape& shape, const Tensor& like) {
   std::vector<float> mask(size_t(queries * keys), 0.f);
@@ -31,7 +23,7 @@ Tensor additive_mask(int64_t queries, int64_t keys, const kernels::AttentionShap
       if (j > last || (shape.window > 0 && j <= last - shape.window)) mask[size_t(i * keys + j)] = -INFINITY;
     }
   }
-  return cast(Tensor::from(mask, {queries, keys}), like.dtype());
+  return cast(Tensor::from(mask, {queries, keys}).to(like.device()), like.dtype());
 }
 
 // Rows with no visible key would be 0/0: their scores are masked to zero weight by hand.
@@ -53,20 +45,21 @@ std::array<Meta, 2> Attention::infer(const Meta& q, const Meta& k, const Meta& v
                       k.shape, v.shape);
   require<DTypeError>(is_floating(q.dtype) && q.dtype == k.dtype && q.dtype == v.dtype, "attention: q {}, k {}, v {}",
                       name_of(q.dtype), name_of(k.dtype), name_of(v.dtype));
-  require<ShapeError>(q_offsets.shape() == kv_offsets.shape(), "attention: {} query offsets, {} key offsets",
-                      q_offsets.dim(0), kv_offsets.dim(0));
-  check_offsets(q_offsets, q.shape[0], "the query offsets");
-  check_offsets(kv_offsets, k.shape[0], "the key offsets");
+  require<ShapeError>(q_offsets.size() == kv_offsets.size(), "attention: {} query offsets, {} key offsets",
+                      q_offsets.size(), kv_offsets.size());
+  check_offsets("attention: the query offsets", q_offsets, q.shape[0]);
+  check_offsets("attention: the key offsets", kv_offsets, k.shape[0]);
   return {q, Meta{{q.shape[0], q.shape[1]}, compute_dtype(q.dtype), q.device}};
 }
 
 void Attention::forward(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& y, Tensor& lse) const {
-  kernels::attention(dense_rows(q), dense_rows(k), dense_rows(v), q_offsets, kv_offsets, y, lse, shape);
+  kernels::attention(dense_rows(q), dense_rows(k), dense_rows(v), q_offsets.tensor(), kv_offsets.tensor(), y, lse,
+                     shape);
 }
 
 Tensors Attention::composite(const Tensor& q, const Tensor& k, const Tensor& v) const {
   const int64_t heads = q.dim(1), group = heads / k.dim(1), size = q.dim(2);
-  const auto q_ends = q_offsets.values<int32_t>(), k_ends = kv_offsets.values<int32_t>();
+  const auto q_ends = q_offsets.values(), k_ends = kv_offsets.values();
   Tensors sequences;
   for (size_t b = 0; b + 1 < q_ends.size(); ++b) {
     const int64_t nq = q_ends[b + 1] - q_ends[b], nk = k_ends[b + 1] - k_ends[b];
@@ -100,8 +93,8 @@ std::array<Meta, 3> AttentionBackward::infer(const Meta& q, const Meta& k, const
 void AttentionBackward::forward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& gy, Tensor& gq,
                                 Tensor& gk, Tensor& gv) const {
   const Tensor g = gy.is_contiguous() ? gy : detail::contiguous_copy(gy);
-  kernels::attention_backward(dense_rows(q), dense_rows(k), dense_rows(v), op.q_offsets, op.kv_offsets, y, lse, g, gq,
-                              gk, gv, op.shape);
+  kernels::attention_backward(dense_rows(q), dense_rows(k), dense_rows(v), op.q_offsets.tensor(),
+                              op.kv_offsets.tensor(), y, lse, g, gq, gk, gv, op.shape);
 }
 
 Tensors AttentionBackward::composite(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& gy) const {
@@ -137,7 +130,7 @@ Tensors Rotary::vjp(const Saved&, const Tensor& gy, Need) const {
 
 }  // namespace ops
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets, const Tensor& kv_offsets,
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Indices& q_offsets, const Indices& kv_offsets,
                  const kernels::AttentionShape& shape) {
   return apply(ops::Attention{q_offsets, kv_offsets, shape}, q, k, v)[0];
 }

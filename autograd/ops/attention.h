@@ -1,6 +1,7 @@
 // Attention over packed sequences, and rotary positions.
 #pragma once
 
+#include "autograd/indices.h"
 #include "autograd/op.h"
 #include "kernels/attention.h"
 
@@ -15,7 +16,7 @@ struct Attention {
   static constexpr bool strided = true;
   static constexpr Saves saves{.inputs = 0b111, .outputs = 0b11};
   static constexpr uint32_t differentiable_outputs = 1;  // the log-sum-exp is a hint
-  Tensor q_offsets, kv_offsets;
+  Indices q_offsets, kv_offsets;
   kernels::AttentionShape shape;
 
   std::array<Meta, 2> infer(const Meta& q, const Meta& k, const Meta& v) const;
@@ -52,7 +53,7 @@ struct Rotary {
 
 }  // namespace ops
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets, const Tensor& kv_offsets,
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Indices& q_offsets, const Indices& kv_offsets,
                  const kernels::AttentionShape& shape);
 Tensor rotary(const Tensor& x, const Tensor& positions, const Tensor& cos, const Tensor& sin);
 

@@ -1,9 +1,10 @@
 // Cross-entropy of each row with its label, from logits.
 #pragma once
 
+#include <numeric>
+
 #include "autograd/op.h"
 #include "autograd/ops/arithmetic.h"
-#include "autograd/ops/embedding.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/shape.h"
 #include "autograd/ops/softmax.h"
@@ -50,20 +51,13 @@ struct CrossEntropyBackward {  // gx[n, v] = gloss[n]·(softmax(x[n])_v − [v =
 };
 
 inline Tensors CrossEntropy::composite(const Tensor& x) const {
-  // The label's entry of each row as a gather from the flattened log-probabilities; ignored rows are multiplied by 0.
-  const auto given = labels.values<int32_t>();
-  std::vector<int32_t> flat(given.size());
-  std::vector<float> kept(given.size());
-  for (size_t n = 0; n < given.size(); ++n) {
-    kept[n] = given[n] < 0 ? 0.f : 1.f;
-    flat[n] = int32_t(int64_t(n) * x.dim(1) + std::max(given[n], 0));
-  }
-  const Shape rows{x.dim(0)};
-  const DType dtype = compute_dtype(x.dtype());
-  const Tensor log_p = mora::cast(x - logsumexp(x), dtype);
-  const Tensor picked =
-      mora::reshape(gather_rows(mora::reshape(log_p, {x.numel(), 1}), Tensor::from(flat, rows)), rows);
-  return {-(picked * mora::cast(Tensor::from(kept, rows), dtype)), Tensor()};
+  // −Σ_v [v = label]·log p_v; no v is a label that is ignored.
+  std::vector<int32_t> classes(size_t(x.dim(1)));
+  std::iota(classes.begin(), classes.end(), 0);
+  const Tensor is_label = compare(mora::reshape(labels, {x.dim(0), 1}),
+                                  Tensor::from(classes, {1, x.dim(1)}).to(x.device()), kernels::Compare::equal);
+  const Tensor log_p = mora::cast(x - logsumexp(x), compute_dtype(x.dtype()));  // (N, V)
+  return {-mora::sum(mora::where(is_label, log_p, full_like(log_p, 0)), {1}), Tensor()};
 }
 
 inline Tensors CrossEntropy::vjp(const Saved& s, const Tensor& gloss, Need) const {

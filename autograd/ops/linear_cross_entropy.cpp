@@ -6,6 +6,7 @@
 #include "autograd/ops/cross_entropy.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/matmul.h"
+#include "autograd/ops/shape.h"
 #include "kernels/copy.h"
 #include "kernels/softmax.h"
 
@@ -20,24 +21,6 @@ int64_t chunk_rows(int64_t vocabulary) {
   return std::clamp<int64_t>(kChunkLogits / std::max<int64_t>(vocabulary, 1) / 64 * 64, 64, 1024);
 }
 
-// The rows with a label, and their labels.
-struct Labelled {
-  Tensor rows, labels;  // i32 (K)
-
-  explicit Labelled(const Tensor& all) {
-    std::vector<int32_t> with, given;
-    const auto values = all.values<int32_t>();
-    for (size_t n = 0; n < values.size(); ++n) {
-      if (values[n] < 0) continue;
-      with.push_back(int32_t(n));
-      given.push_back(values[n]);
-    }
-    rows = Tensor::from(with, {int64_t(with.size())});
-    labels = Tensor::from(given, {int64_t(given.size())});
-  }
-  int64_t count() const { return rows.dim(0); }
-};
-
 Tensor row_range(const Tensor& x, int64_t begin, int64_t count) {  // a view
   Shape shape = x.shape();
   shape[0] = count;
@@ -48,56 +31,78 @@ Tensor column(const Tensor& x) { return x.alias({x.dim(0), 1}, {1, 1}, x.offset(
 
 }  // namespace
 
+Labelled::Labelled(const Indices& all) : total(all.size()) {
+  std::vector<int32_t> with, given;
+  const auto values = all.values();
+  for (size_t n = 0; n < values.size(); ++n) {
+    if (values[n] < 0) continue;
+    with.push_back(int32_t(n));
+    given.push_back(values[n]);
+  }
+  rows = Tensor::from(with, {int64_t(with.size())});
+  labels = Tensor::from(given, rows.shape());
+}
+
+Labelled Labelled::to(Device device) const {
+  Labelled result = *this;
+  result.rows = rows.to(device);
+  result.labels = labels.to(device);
+  return result;
+}
+
 namespace ops {
 
 std::array<std::optional<Meta>, 2> LinearCrossEntropy::infer(const Meta& x) const {
-  require<DTypeError>(is_floating(x.dtype) && labels.dtype() == DType::i32,
-                      "linear_cross_entropy: x {} with labels {}: expected floating, i32", name_of(x.dtype),
-                      name_of(labels.dtype()));
-  require<ShapeError>(x.shape.rank() == 2 && x.shape[1] == w->in() && labels.shape() == Shape{x.shape[0]},
-                      "linear_cross_entropy: x {}, W {}, labels {}: expected (N, d), (V, d), (N)", x.shape,
-                      w->meta().shape, labels.shape());
+  require<DTypeError>(is_floating(x.dtype), "linear_cross_entropy: expected a floating dtype, not {}",
+                      name_of(x.dtype));
+  require<ShapeError>(x.shape.rank() == 2 && x.shape[1] == w->in() && labels.total == x.shape[0],
+                      "linear_cross_entropy: x {}, W {}, {} labels: expected (N, d), (V, d), N", x.shape,
+                      w->meta().shape, labels.total);
   const Meta losses{{x.shape[0]}, compute_dtype(x.dtype), x.device};
   if (!with_gradients) return {losses, std::nullopt};
-  return {losses, Meta{{Labelled(labels).count(), x.shape[1]}, x.dtype, x.device}};
+  return {losses, Meta{{labels.count(), x.shape[1]}, x.dtype, x.device}};
 }
 
 void LinearCrossEntropy::forward(const Tensor& x, Tensor& loss, Tensor& gradients) const {
-  const Labelled labelled(labels);
   const int64_t step = chunk_rows(w->out());
-  Tensor losses = Tensor::empty({labelled.count()}, loss.dtype());
-  for (int64_t begin = 0; begin < labelled.count(); begin += step) {
-    const int64_t count = std::min(step, labelled.count() - begin);
-    const Tensor chunk_labels = row_range(labelled.labels, begin, count);
-    Tensor chunk = Tensor::empty({count, x.dim(1)}, x.dtype());
-    Tensor logits = Tensor::empty({count, w->out()}, x.dtype());
-    Tensor chunk_losses = row_range(losses, begin, count), lse = Tensor::empty({count}, loss.dtype());
-    kernels::gather_rows(x, row_range(labelled.rows, begin, count), chunk);
+  const Device device = x.device();
+  Tensor losses = Tensor::empty({labels.count()}, loss.dtype(), device);
+  for (int64_t begin = 0; begin < labels.count(); begin += step) {
+    const int64_t count = std::min(step, labels.count() - begin);
+    const Tensor chunk_labels = row_range(labels.labels, begin, count);
+    Tensor chunk = Tensor::empty({count, x.dim(1)}, x.dtype(), device);
+    Tensor logits = Tensor::empty({count, w->out()}, x.dtype(), device);
+    Tensor chunk_losses = row_range(losses, begin, count), lse = Tensor::empty({count}, loss.dtype(), device);
+    kernels::gather_rows(x, row_range(labels.rows, begin, count), chunk);
     kernels::linear(chunk, *w, logits);
     kernels::cross_entropy(logits, chunk_labels, chunk_losses, lse);
     if (!gradients.defined()) continue;
-    Tensor ones = Tensor::empty({count}, loss.dtype()), chunk_gradients = row_range(gradients, begin, count);
+    Tensor ones = Tensor::empty({count}, loss.dtype(), device), chunk_gradients = row_range(gradients, begin, count);
     kernels::fill(ones, 1);
     kernels::cross_entropy_backward(logits, chunk_labels, lse, ones, logits);  // softmax − [label], in place
     kernels::linear_backward(logits, *w, chunk_gradients);
   }
   kernels::fill(loss, 0);
   Tensor of_all = column(loss);
-  kernels::scatter_add_rows(column(losses), labelled.rows, of_all);
+  kernels::scatter_add_rows(column(losses), labels.rows, of_all);
 }
 
-Tensors LinearCrossEntropy::composite(const Tensor& x) const { return {cross_entropy(linear(x, w), labels), Tensor()}; }
+Tensors LinearCrossEntropy::composite(const Tensor& x) const {
+  const Tensor losses = cross_entropy(linear(mora::gather_rows(x, labels.rows), w), labels.labels);
+  const Tensor of_all = apply(ScatterRows{labels.rows, labels.total, losses.dtype()}, reshape(losses, {-1, 1}));
+  return {reshape(of_all, {labels.total}), Tensor()};
+}
 
 Tensors LinearCrossEntropy::vjp(const Saved& s, const Tensor& gloss, Need) const {
   return {apply(LinearCrossEntropyBackward{*this, s.output(1)}, s.input(0), gloss)};
 }
 
 void LinearCrossEntropyBackward::forward(const Tensor& x, const Tensor& gloss, Tensor& gx) const {
-  const Labelled labelled(op.labels);
-  Tensor scale = Tensor::empty({labelled.count(), 1}, x.dtype());
-  kernels::gather_rows(column(gloss), labelled.rows, scale);
+  const Tensor& rows = op.labels.rows;
+  Tensor scale = Tensor::empty({rows.dim(0), 1}, x.dtype(), x.device());
+  kernels::gather_rows(column(gloss), rows, scale);
   kernels::fill(gx, 0);
-  kernels::scatter_add_rows(gradients * scale, labelled.rows, gx);
+  kernels::scatter_add_rows(gradients * scale, rows, gx);
 }
 
 Tensor LinearCrossEntropyBackward::composite(const Tensor& x, const Tensor& gloss) const {
@@ -107,7 +112,7 @@ Tensor LinearCrossEntropyBackward::composite(const Tensor& x, const Tensor& glos
 }  // namespace ops
 
 Tensor linear_cross_entropy(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
-                            const Tensor& labels) {
+                            const Labelled& labels) {
   return apply(ops::LinearCrossEntropy{w, labels, grad_enabled() && requires_grad(x)}, x)[0];
 }
 

@@ -1,15 +1,26 @@
 // Cross-entropy of each row with its label, through a frozen head: what a language model is trained on.
 #pragma once
 
+#include "autograd/indices.h"
 #include "autograd/op.h"
 #include "kernels/matmul.h"
 
 namespace mora {
 
+// Which of N rows have a label, and it: those with a negative one are ignored.
+struct Labelled {
+  explicit Labelled(const Indices& labels);  // (N)
+  Labelled to(Device device) const;
+  int64_t count() const { return rows.dim(0); }
+
+  int64_t total = 0;    // N
+  Tensor rows, labels;  // i32 (K)
+};
+
 namespace ops {
 
 // loss[n] = logsumexp(x[n]·Wᵀ) − (x[n]·Wᵀ)[labels[n]]; 0 where the label is negative (ignored).
-// x (N, d), W (V, d) frozen, labels i32 (N) → loss (N) f32, f64 for f64.
+// x (N, d), W (V, d) frozen → loss (N) f32, f64 for f64.
 // Only rows with a label are multiplied, a chunk of them at a time: the (N, V) logits never exist. The gradient of each
 // loss, softmax·W − W[label], is computed while its chunk's logits are there.
 struct LinearCrossEntropy {
@@ -17,7 +28,7 @@ struct LinearCrossEntropy {
   static constexpr Saves saves{.inputs = 0b1, .outputs = 0b10};
   static constexpr uint32_t differentiable_outputs = 1;  // the gradients are a hint
   std::shared_ptr<const kernels::FrozenWeight> w;
-  Tensor labels;
+  Labelled labels;
   bool with_gradients = false;
 
   // The losses, and the gradients (rows with a label, d) where asked.
@@ -45,6 +56,6 @@ struct LinearCrossEntropyBackward {  // gx[n] = gloss[n]·gradients[n]; 0 where 
 
 // The loss of each row, (N). Throws ShapeError for shapes that do not fit together and for a label ≥ V.
 Tensor linear_cross_entropy(const Tensor& x, const std::shared_ptr<const kernels::FrozenWeight>& w,
-                            const Tensor& labels);
+                            const Labelled& labels);
 
 }  // namespace mora

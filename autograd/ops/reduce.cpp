@@ -34,13 +34,9 @@ Tensor without(const Tensor& y, uint32_t dims, bool keep) {
   return reshape(y, shape);
 }
 
-void check_segments(const Meta& x, const Tensor& offsets, int64_t rows, std::string_view op) {
+void check_segments(const Meta& x, const Indices& offsets, int64_t rows, std::string_view op) {
   require<ShapeError>(x.shape.rank() == 2, "{}: expected (rows, d), not {}", op, x.shape);
-  require<DTypeError>(offsets.dtype() == DType::i32 && offsets.rank() == 1 && offsets.dim(0) >= 1,
-                      "{}: the offsets must be i32 (B+1)", op);
-  const auto ends = offsets.values<int32_t>();
-  require<ShapeError>(ends.front() == 0 && ends.back() == rows && std::is_sorted(ends.begin(), ends.end()),
-                      "{}: the offsets must rise from 0 to {}", op, rows);
+  check_offsets(fmt::format("{}: the offsets", op), offsets, rows);
 }
 
 }  // namespace
@@ -72,12 +68,12 @@ void Argmax::forward(const Tensor& x, Tensor& y) const { kernels::argmax(x, y); 
 
 Meta SegmentMean::infer(const Meta& x) const {
   check_segments(x, offsets, x.shape.rank() ? x.shape[0] : 0, name);
-  return {{offsets.dim(0) - 1, x.shape[1]}, x.dtype, x.device};
+  return {{offsets.size() - 1, x.shape[1]}, x.dtype, x.device};
 }
-void SegmentMean::forward(const Tensor& x, Tensor& y) const { kernels::segment_mean(x, offsets, y); }
+void SegmentMean::forward(const Tensor& x, Tensor& y) const { kernels::segment_mean(x, offsets.tensor(), y); }
 Tensor SegmentMean::composite(const Tensor& x) const {
   Tensors means;
-  const auto ends = offsets.values<int32_t>();
+  const auto ends = offsets.values();
   for (size_t b = 0; b + 1 < ends.size(); ++b) {
     const int64_t length = ends[b + 1] - ends[b];
     const Tensor rows = mora::slice(x, 0, ends[b], length);
@@ -91,12 +87,12 @@ Tensors SegmentMean::vjp(const Saved& s, const Tensor& gy, Need) const {
 
 Meta SegmentMeanAdjoint::infer(const Meta& gy) const {
   check_segments(gy, offsets, rows, name);
-  require<ShapeError>(gy.shape[0] == offsets.dim(0) - 1, "segment_mean_adjoint: gy {} for {} sequences", gy.shape,
-                      offsets.dim(0) - 1);
+  require<ShapeError>(gy.shape[0] == offsets.size() - 1, "segment_mean_adjoint: gy {} for {} sequences", gy.shape,
+                      offsets.size() - 1);
   return {{rows, gy.shape[1]}, gy.dtype, gy.device};
 }
 void SegmentMeanAdjoint::forward(const Tensor& gy, Tensor& gx) const {
-  kernels::segment_mean_backward(gy, offsets, gx);
+  kernels::segment_mean_backward(gy, offsets.tensor(), gx);
 }
 Tensors SegmentMeanAdjoint::vjp(const Saved&, const Tensor& g, Need) const { return {apply(SegmentMean{offsets}, g)}; }
 
@@ -136,6 +132,6 @@ Tensor logsumexp(const Tensor& x) {
 }
 
 Tensor argmax(const Tensor& x) { return apply(ops::Argmax{}, x); }
-Tensor segment_mean(const Tensor& x, const Tensor& offsets) { return apply(ops::SegmentMean{offsets}, x); }
+Tensor segment_mean(const Tensor& x, const Indices& offsets) { return apply(ops::SegmentMean{offsets}, x); }
 
 }  // namespace mora

@@ -1,6 +1,7 @@
 // Sums and maxima over dimensions.
 #pragma once
 
+#include "autograd/indices.h"
 #include "autograd/op.h"
 
 namespace mora {
@@ -33,7 +34,7 @@ struct Argmax {  // index of the first maximum of each row: x (N, d) → i32 (N)
 
 struct SegmentMean {  // y[b] = mean of the rows of sequence b.  x (N, d), offsets i32 (B+1) → (B, d)
   static constexpr std::string_view name = "segment_mean";
-  Tensor offsets;
+  Indices offsets;
   Meta infer(const Meta& x) const;
   void forward(const Tensor& x, Tensor& y) const;
   Tensor composite(const Tensor& x) const;
@@ -42,7 +43,7 @@ struct SegmentMean {  // y[b] = mean of the rows of sequence b.  x (N, d), offse
 
 struct SegmentMeanAdjoint {  // gx[n] = gy[b]/length(b).  gy (B, d) → (rows, d)
   static constexpr std::string_view name = "segment_mean_adjoint";
-  Tensor offsets;
+  Indices offsets;
   int64_t rows = 0;
   Meta infer(const Meta& gy) const;
   void forward(const Tensor& gy, Tensor& gx) const;
@@ -60,6 +61,6 @@ Tensor sum_to(const Tensor& x, const Shape& shape);
 // log Σ exp x over the last dimension, which stays with size 1.
 Tensor logsumexp(const Tensor& x);
 Tensor argmax(const Tensor& x);
-Tensor segment_mean(const Tensor& x, const Tensor& offsets);
+Tensor segment_mean(const Tensor& x, const Indices& offsets);
 
 }  // namespace mora

@@ -48,7 +48,8 @@ Tensor Objective::total(const MoRAModel& model, const PackedBatch& batch, Contex
 
 Tensor Objective::next_token_losses(const MoRAModel& model, const PackedBatch& batch, Context& context) const {
   const Tensor hidden = model.base().hidden_states(to_sequences(batch), context);  // (N, d)
-  return linear_cross_entropy(hidden, model.base().lm_head(), Tensor::from(next_token_labels(batch), {batch.tokens()}));
+  const Tensor labels = Tensor::from(next_token_labels(batch), {batch.tokens()});
+  return linear_cross_entropy(hidden, model.base().lm_head(), Labelled(labels));
 }
 
 }  // namespace mora

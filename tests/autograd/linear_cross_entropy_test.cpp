@@ -50,7 +50,9 @@ TEST(LinearCrossEntropy, GradientsToSecondOrder) {
   const Head w = head<double>(6, 4);
   const Tensor labels = labels_of({2, -100, 5, 0});
   const Tensor x = normal<double>({4, 4}, 2), weights = normal<double>({4}, 3);
-  auto f = [&](std::span<const Tensor> in) -> Tensors { return {linear_cross_entropy(in[0], w, labels) * weights}; };
+  auto f = [&](std::span<const Tensor> in) -> Tensors {
+    return {linear_cross_entropy(in[0], w, Labelled(labels)) * weights};
+  };
   EXPECT_EQ(check_grads(f, std::span(&x, 1), {.order = 2}), "");
 }
 
@@ -60,7 +62,7 @@ TEST(LinearCrossEntropy, ChunksGiveTheLossesAndGradientsOfWholeLogits) {
   const Head w = head<float>(vocabulary, 3);
   const Tensor labels = labels_for(rows, vocabulary), weights = normal<float>({rows}, 3);
   const Tensor x = leaf(normal<float>({rows, 3}, 2));
-  const Tensor chunked = linear_cross_entropy(x, w, labels), whole = cross_entropy(linear(x, w), labels);
+  const Tensor chunked = linear_cross_entropy(x, w, Labelled(labels)), whole = cross_entropy(linear(x, w), labels);
   expect_equal<float>(chunked, whole, test::tolerance(DType::f32));
   expect_equal<float>(grad(sum(chunked * weights), std::span(&x, 1))[0],
                       grad(sum(whole * weights), std::span(&x, 1))[0], test::tolerance(DType::f32));
@@ -69,7 +71,7 @@ TEST(LinearCrossEntropy, ChunksGiveTheLossesAndGradientsOfWholeLogits) {
 TEST(LinearCrossEntropy, ALossWithoutLabelsIsZeroAndHasZeroGradients) {
   const Head w = head<float>(5, 3);
   const Tensor x = leaf(normal<float>({2, 3}, 2));
-  const Tensor loss = linear_cross_entropy(x, w, labels_of({-100, -1}));
+  const Tensor loss = linear_cross_entropy(x, w, Labelled(labels_of({-100, -1})));
   const Tensor gradient = grad(sum(loss), std::span(&x, 1))[0];
   EXPECT_EQ(sum(loss).item(), 0);
   EXPECT_EQ(sum(gradient * gradient).item(), 0);
@@ -78,16 +80,17 @@ TEST(LinearCrossEntropy, ALossWithoutLabelsIsZeroAndHasZeroGradients) {
 TEST(LinearCrossEntropy, WithoutGradientsTheLossIsTheSame) {
   const Head w = head<float>(50, 8);
   const Tensor x = normal<float>({9, 8}, 2), labels = labels_for(9, 50);
-  expect_equal<float>(linear_cross_entropy(x, w, labels), linear_cross_entropy(leaf(x), w, labels), 0);
+  expect_equal<float>(linear_cross_entropy(x, w, Labelled(labels)), linear_cross_entropy(leaf(x), w, Labelled(labels)),
+                      0);
 }
 
 TEST(LinearCrossEntropy, WrongShapesAndLabelsAreErrors) {
   const Head w = head<float>(5, 3);
   const Tensor x = normal<float>({2, 3}, 2);
-  EXPECT_THROW(linear_cross_entropy(x, w, labels_of({1})), ShapeError);
-  EXPECT_THROW(linear_cross_entropy(x, w, labels_of({1, 5})), ShapeError);
-  EXPECT_THROW(linear_cross_entropy(normal<float>({2, 4}, 2), w, labels_of({1, 2})), ShapeError);
-  EXPECT_THROW(linear_cross_entropy(x, w, Tensor::zeros({2}, DType::f32)), DTypeError);
+  EXPECT_THROW(linear_cross_entropy(x, w, Labelled(labels_of({1}))), ShapeError);
+  EXPECT_THROW(linear_cross_entropy(x, w, Labelled(labels_of({1, 5}))), ShapeError);
+  EXPECT_THROW(linear_cross_entropy(normal<float>({2, 4}, 2), w, Labelled(labels_of({1, 2}))), ShapeError);
+  EXPECT_THROW(Labelled(Tensor::zeros({2}, DType::f32)), DTypeError);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include "autograd/gradcheck.h"
 #include "kernels/copy.h"
-#include "op_samples/sample.h"
+#include "op_samples/evaluate.h"
 #include "tolerance.h"
 
 namespace mora::test {
@@ -24,82 +24,6 @@ std::vector<Case> cases(bool (*wanted)(const Sample&)) {
       if (wanted(s)) list.push_back({std::string(op.op) + "_" + s.name, &s});
   }
   return list;
-}
-
-// Outputs and, where the op is differentiable, the gradients of Σ weights·outputs.
-struct Result {
-  Tensors outputs, gradients;
-};
-
-// Numbers of like each tensor, the same in every dtype.
-Tensors weights_for(const Tensors& like, uint64_t seed) {
-  Tensors weights;
-  for (const Tensor& t : like) {
-    weights.push_back(is_floating(t.dtype()) ? constant(t.shape(), seed + weights.size(), t.dtype()) : Tensor());
-  }
-  return weights;
-}
-
-Tensors leaves(const Tensors& inputs) {
-  Tensors result;
-  for (const Tensor& t : inputs) result.push_back(is_floating(t.dtype()) ? leaf(t) : t);
-  return result;
-}
-
-Tensors floating(const Tensors& inputs) {
-  Tensors result;
-  for (const Tensor& t : inputs)
-    if (is_floating(t.dtype())) result.push_back(t);
-  return result;
-}
-
-// The gradients of Σ weights·outputs, zero for an input that does not matter.
-Tensors gradients_of(const Tensors& outputs, const Tensors& inputs, const Tensors& weights, bool create_graph = false) {
-  Tensors recorded, given;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    if (!requires_grad(outputs[i])) continue;
-    recorded.push_back(outputs[i]);
-    given.push_back(weights[i]);
-  }
-  Tensors result(inputs.size());
-  if (!recorded.empty())
-    result = grad(recorded, inputs, {.create_graph = create_graph, .retain_graph = true, .allow_unused = true}, given);
-  for (size_t i = 0; i < inputs.size(); ++i)
-    if (!result[i].defined()) result[i] = Tensor::zeros(inputs[i].shape(), inputs[i].dtype());
-  return result;
-}
-
-Result evaluate(const Function& f, const Tensors& inputs, uint64_t seed = 500, bool create_graph = false) {
-  Result r{f(inputs), {}};
-  r.gradients = gradients_of(r.outputs, floating(inputs), weights_for(r.outputs, seed), create_graph);
-  return r;
-}
-
-Tensor widened(const Tensor& t) {
-  Tensor y = Tensor::empty(t.shape(), DType::f64);
-  kernels::copy(t, y);
-  return y;
-}
-
-// |a − b| ≤ tolerance·(1 + |b|) for each element; tolerance 0: the same values.
-void expect_near(const Tensors& a, const Tensors& b, double tolerance, const std::string& what) {
-  ASSERT_EQ(a.size(), b.size()) << what;
-  for (size_t i = 0; i < a.size(); ++i) {
-    SCOPED_TRACE(what + " " + std::to_string(i));
-    ASSERT_EQ(a[i].defined(), b[i].defined());
-    if (!a[i].defined()) continue;
-    ASSERT_EQ(a[i].shape().to_string(), b[i].shape().to_string());
-    const Tensor u = widened(a[i]), v = widened(b[i]);
-    for (int64_t n = 0; n < u.numel(); ++n) {
-      const double x = u.data<double>()[n], y = v.data<double>()[n];
-      ASSERT_TRUE(std::abs(x - y) <= tolerance * (1 + std::abs(y))) << "element " << n << ": " << x << ", not " << y;
-    }
-  }
-}
-
-void expect_near(const Result& a, const Result& b, double tolerance) {
-  expect_near(a.outputs, b.outputs, tolerance, "output");
-  expect_near(a.gradients, b.gradients, tolerance, "gradient");
 }
 
 bool is_right(const Sample& s) { return s.error.empty(); }

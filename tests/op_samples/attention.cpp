@@ -4,9 +4,11 @@ namespace mora::test {
 namespace {
 
 // Three sequences of three, no and one row; two heads of keys for four of queries, or as many.
-ops::Attention packed(const kernels::AttentionShape& shape) { return {ints({0, 3, 3, 4}), ints({0, 3, 3, 4}), shape}; }
+ops::Attention packed(const kernels::AttentionShape& shape) {
+  return {indices({0, 3, 3, 4}), indices({0, 3, 3, 4}), shape};
+}
 // Queries that continue a cache: two of five keys' last, and one of one.
-ops::Attention cached(const kernels::AttentionShape& shape) { return {ints({0, 2, 3}), ints({0, 5, 6}), shape}; }
+ops::Attention cached(const kernels::AttentionShape& shape) { return {indices({0, 2, 3}), indices({0, 5, 6}), shape}; }
 
 constexpr kernels::AttentionShape all{.scale = 0.4}, causal{.scale = 0.4, .causal = true},
     window{.scale = 0.4, .causal = true, .window = 2};
@@ -38,7 +40,7 @@ auto rotary(bool inverse, const std::vector<int32_t>& positions) {
 template <>
 struct Samples<ops::Attention> {
   static std::vector<Sample> list() {
-    const ops::Attention no_rows{ints({0, 0}), ints({0, 0}), all}, no_keys{ints({0, 2}), ints({0, 0}), all};
+    const ops::Attention no_rows{indices({0, 0}), indices({0, 0}), all}, no_keys{indices({0, 2}), indices({0, 0}), all};
     return {sample("bidirectional", packed(all), inputs(4, 4, 2, 2, 6)),
             sample("grouped", packed(all), inputs(4, 4, 4, 2, 6)),
             sample("causal", packed(causal), inputs(4, 4, 4, 2, 6)),
@@ -49,7 +51,7 @@ struct Samples<ops::Attention> {
             sample("heads", packed(all), inputs(4, 4, 3, 2, 6)).throws("attention: q (4, 3, 6), k (4, 2, 6)"),
             sample("offsets", packed(all), inputs(5, 5, 2, 2, 6))
                 .throws("attention: the query offsets must rise from 0 to 5"),
-            sample("batches", ops::Attention{ints({0, 4}), ints({0, 2, 4}), all}, inputs(4, 4, 2, 2, 6))
+            sample("batches", ops::Attention{indices({0, 4}), indices({0, 2, 4}), all}, inputs(4, 4, 2, 2, 6))
                 .throws("attention: 2 query offsets, 3 key offsets"),
             sample("window_without_causal", packed({.scale = 1, .causal = false, .window = 2}), inputs(4, 4, 2, 2, 6))
                 .throws("attention: a window")};
@@ -61,7 +63,7 @@ struct Samples<ops::AttentionBackward> {
   static std::vector<Sample> list() {
     auto wrong = inputs(4, 4, 2, 2, 6);
     wrong.push_back(normal({4, 2, 5}));
-    const ops::Attention no_rows{ints({0, 0}), ints({0, 0}), all};
+    const ops::Attention no_rows{indices({0, 0}), indices({0, 0}), all};
     return {sample("bidirectional", backward(packed(all)), with_gradient(inputs(4, 4, 2, 2, 6))),
             sample("grouped_causal", backward(packed(causal)), with_gradient(inputs(4, 4, 4, 2, 6))),
             sample("window", backward(cached(window)), with_gradient(inputs(3, 6, 2, 2, 4))),

@@ -15,7 +15,7 @@ ops::FrozenLinearAdjoint adjoint(std::span<const Tensor> gy) { return {frozen_we
 
 // A head of three classes over rows of six; a negative label is ignored.
 auto head(const std::vector<int32_t>& labels) {
-  return [labels = ints(labels)](std::span<const Tensor> x) {
+  return [labels = Labelled(indices(labels)).to(sample_device())](std::span<const Tensor> x) {
     return ops::LinearCrossEntropy{frozen_weight(x[0].dtype(), false), labels, true};
   };
 }

@@ -52,14 +52,14 @@ struct Samples<ops::Argmax> {
 template <>
 struct Samples<ops::SegmentMean> {
   static std::vector<Sample> list() {
-    return {sample("sequences", ops::SegmentMean{ints(ends)}, {normal({6, 5})}),
-            sample("no_sequences", ops::SegmentMean{ints({0})}, {normal({0, 5})}),
-            sample("empty_sequences", ops::SegmentMean{ints({0, 0, 0})}, {normal({0, 5})}),
-            sample("vector", ops::SegmentMean{ints(ends)}, {normal({6})})
+    return {sample("sequences", ops::SegmentMean{indices(ends)}, {normal({6, 5})}),
+            sample("no_sequences", ops::SegmentMean{indices({0})}, {normal({0, 5})}),
+            sample("empty_sequences", ops::SegmentMean{indices({0, 0, 0})}, {normal({0, 5})}),
+            sample("vector", ops::SegmentMean{indices(ends)}, {normal({6})})
                 .throws("segment_mean: expected (rows, d), not (6)"),
-            sample("too_few_rows", ops::SegmentMean{ints(ends)}, {normal({5, 5})})
+            sample("too_few_rows", ops::SegmentMean{indices(ends)}, {normal({5, 5})})
                 .throws("segment_mean: the offsets must rise from 0 to 5"),
-            sample("falling", ops::SegmentMean{ints({0, 4, 2, 6})}, {normal({6, 5})})
+            sample("falling", ops::SegmentMean{indices({0, 4, 2, 6})}, {normal({6, 5})})
                 .throws("segment_mean: the offsets must rise from 0 to 6")};
   }
 };
@@ -67,11 +67,11 @@ struct Samples<ops::SegmentMean> {
 template <>
 struct Samples<ops::SegmentMeanAdjoint> {
   static std::vector<Sample> list() {
-    return {sample("sequences", ops::SegmentMeanAdjoint{ints(ends), 6}, {normal({4, 5})}),
-            sample("no_sequences", ops::SegmentMeanAdjoint{ints({0}), 0}, {normal({0, 5})}),
-            sample("other_count", ops::SegmentMeanAdjoint{ints(ends), 6}, {normal({3, 5})})
+    return {sample("sequences", ops::SegmentMeanAdjoint{indices(ends), 6}, {normal({4, 5})}),
+            sample("no_sequences", ops::SegmentMeanAdjoint{indices({0}), 0}, {normal({0, 5})}),
+            sample("other_count", ops::SegmentMeanAdjoint{indices(ends), 6}, {normal({3, 5})})
                 .throws("segment_mean_adjoint: gy (3, 5) for 4 sequences"),
-            sample("other_rows", ops::SegmentMeanAdjoint{ints(ends), 7}, {normal({4, 5})})
+            sample("other_rows", ops::SegmentMeanAdjoint{indices(ends), 7}, {normal({4, 5})})
                 .throws("segment_mean_adjoint: the offsets must rise from 0 to 7")};
   }
 };

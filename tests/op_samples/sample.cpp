@@ -10,6 +10,8 @@ namespace mora::test {
 
 namespace {
 
+Device current_device = cpu;
+
 // To 8 significant bits, the last of them `last`.
 float rounded_to(double x, uint16_t last) {
   const auto bits = uint16_t((std::bit_cast<uint16_t>(bf16_t(float(x))) & ~1) | last);
@@ -32,10 +34,17 @@ Tensor Input::make(DType sample_dtype, uint64_t seed) const {
   }
   Tensor result = Tensor::empty(shape, dtype.value_or(parameter ? wide(sample_dtype) : sample_dtype));
   kernels::copy(t, result);
-  return result;
+  return result.to(current_device);
 }
 
-Tensor ints(const std::vector<int32_t>& values) { return Tensor::from(values, {int64_t(values.size())}); }
+OnDevice::OnDevice(Device device) { current_device = device; }
+OnDevice::~OnDevice() { current_device = cpu; }
+Device sample_device() { return current_device; }
+
+Indices indices(const std::vector<int32_t>& values) {
+  return Indices(Tensor::from(values, {int64_t(values.size())})).to(current_device);
+}
+Tensor ints(const std::vector<int32_t>& values) { return indices(values).tensor(); }
 Tensor constant(const Shape& shape, uint64_t seed, DType dtype) { return normal(shape).make(dtype, seed); }
 
 Sample Sample::rounded(int times) && {
@@ -74,11 +83,14 @@ std::vector<OpSamples> concatenated() {
 
 }  // namespace
 
+std::vector<OpSamples> make_samples() {
+  return concatenated<AdaptedLinearOps, ArithmeticOps, AttentionOps, CrossEntropyOps, DropoutOps, ElementaryOps,
+                      ActivationOps, EmbeddingOps, GroupedOps, LinearCrossEntropyOps, MatmulOps, MoraOperatorOps,
+                      NormOps, ReduceOps, ShapeOps, SoftmaxOps, SwigluOps>();
+}
+
 const std::vector<OpSamples>& all_samples() {
-  static const std::vector<OpSamples> all =
-      concatenated<AdaptedLinearOps, ArithmeticOps, AttentionOps, CrossEntropyOps, DropoutOps, ElementaryOps,
-                   ActivationOps, EmbeddingOps, GroupedOps, LinearCrossEntropyOps, MatmulOps, MoraOperatorOps, NormOps,
-                   ReduceOps, ShapeOps, SoftmaxOps, SwigluOps>();
+  static const std::vector<OpSamples> all = make_samples();
   return all;
 }
 

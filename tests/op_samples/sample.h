@@ -35,8 +35,19 @@ inline Input positive(const Shape& shape) { return {shape, Draw::positive, false
 inline Input boolean(const Shape& shape) { return {shape, Draw::boolean, false, DType::boolean}; }
 inline Input parameter(const Shape& shape) { return {shape, Draw::normal, true, {}}; }
 
+// While one lives, samples that are made, and those that run, have their inputs and constants on a device.
+class OnDevice {
+ public:
+  explicit OnDevice(Device device);
+  ~OnDevice();
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+};
+Device sample_device();
+
 // Constants of ops.
-Tensor ints(const std::vector<int32_t>& values);                                          // i32 (n)
+Tensor ints(const std::vector<int32_t>& values);  // i32 (n)
+Indices indices(const std::vector<int32_t>& values);
 Tensor constant(const Shape& shape, uint64_t seed, DType dtype);                          // as `normal`
 inline DType wide(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }  // of statistics and tables
 
@@ -120,7 +131,8 @@ std::vector<OpSamples> list_samples(OpList<Ops...>) {
   return {OpSamples{Ops::name, Samples<Ops>::list()}...};
 }
 
-// All ops' samples.
+// All ops' samples, made anew, or those on the processor.
+std::vector<OpSamples> make_samples();
 const std::vector<OpSamples>& all_samples();
 
 }  // namespace mora::test

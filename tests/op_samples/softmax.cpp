@@ -69,7 +69,7 @@ template <>
 struct Samples<ops::CrossEntropyBackward> {
   static std::vector<Sample> list() {
     auto empty = [](std::span<const Tensor> x) {
-      return ops::CrossEntropyBackward{ints({}), Tensor::empty({0}, wide(x[0].dtype()))};
+      return ops::CrossEntropyBackward{ints({}), Tensor::empty({0}, wide(x[0].dtype()), x[0].device())};
     };
     return {sample("ignored_row", cross_entropy_backward, {normal({4, 6}), parameter({4})}),
             sample("no_rows", empty, {normal({0, 6}), parameter({0})}),

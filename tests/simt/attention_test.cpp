@@ -62,7 +62,7 @@ void expect_attention(const Problem& p, DType dtype, double factor = 4) {
 }
 
 TEST(SimtAttention, EveryDTypeAndHeadSize) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const int64_t dim : {20, 64, 80, 200}) {
       SCOPED_TRACE(fmt::format("{} D {}", name_of(dtype), dim));
       expect_attention({2, 1, dim, {1, 19, 0, 5}, {1, 19, 0, 5}, causal(dim)}, dtype);

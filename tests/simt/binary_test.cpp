@@ -101,8 +101,8 @@ TEST(SimtBinary, Where) {
 }
 
 TEST(SimtBinary, Axpy) {
-  for (const DType x : floating)
-    for (const DType y : floating)
+  for (const DType x : floating_dtypes)
+    for (const DType y : floating_dtypes)
       for (const int64_t n : {0, 1, 9, 5003})
         expect_twins({numbers({n}, x, 1), numbers({n}, y, 2)}, tolerance(y),
                      [](Tensors& t) { kernels::axpy(t[0], t[1], -1.25); });

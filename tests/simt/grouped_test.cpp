@@ -42,7 +42,7 @@ void expect_products(int64_t n, int64_t r, int64_t d, DType dtype) {
 }
 
 TEST(SimtGrouped, EveryDType) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     expect_products(1, 1, 1, dtype);
     expect_products(37, 9, 67, dtype);
     expect_products(33, 20, 68, dtype);

@@ -13,7 +13,7 @@ Tensor random(const Shape& shape, DType dtype, uint64_t seed) {
 }
 
 TEST(SimtMatmul, EveryTransposition) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (int bits = 0; bits < 8; ++bits) {
       const kernels::MatmulShape shape{
           .transpose_a = bits % 2 == 1, .transpose_b = bits / 2 % 2 == 1, .accumulate = bits / 4 == 1};
@@ -36,7 +36,7 @@ TEST(SimtMatmul, NothingToMultiply) {
 
 // W on the processor and on the device, of the activations' dtype and another.
 TEST(SimtMatmul, LinearAndItsBackward) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const DType of_weight : {DType::f32, DType::bf16}) {
       for (const bool has_bias : {false, true}) {
         const Tensor weight = random({6, 9}, of_weight, 1), bias = has_bias ? random({6}, of_weight, 2) : Tensor();

@@ -39,7 +39,7 @@ TEST(SimtMoraOperator, EveryKindAndSize) {
 
 TEST(SimtMoraOperator, EveryDTypeInPacks) {
   for (int kind = 0; kind < kinds; ++kind)
-    for (const DType dtype : floating) {
+    for (const DType dtype : floating_dtypes) {
       expect_operator({OperatorKind(kind), 64, 48, 16}, 5, dtype);
       expect_operator({OperatorKind(kind), 72, 40, 16}, 2, dtype);
       expect_operator({OperatorKind(kind), 21, 34, 6}, 2, dtype);

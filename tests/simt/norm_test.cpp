@@ -51,7 +51,7 @@ void expect_norms_are_twins(DType dtype, DType weights) {
 }
 
 TEST(SimtNorm, OfEachDType) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     expect_norms_are_twins(dtype, dtype);
     if (dtype != arithmetic_of(dtype)) expect_norms_are_twins(dtype, DType::f32);
   }
@@ -66,7 +66,7 @@ TEST(SimtNorm, WeightsOfAThirdDType) {
 TEST(SimtNorm, ManyRowsAreSummedInParts) { expect_twins(problem(1500, 40, DType::f32, DType::f32), 4e-5, layer_norm); }
 
 TEST(SimtNorm, GradientsOfWeightsInASmallerDType) {
-  for (const DType weights : floating) {
+  for (const DType weights : floating_dtypes) {
     Tensors tensors = problem(20, 33, DType::f64, DType::f64);
     for (const Place place : {gw, gb}) tensors[place] = unwritten({33}, weights);
     expect_twins(tensors, 8 * tolerance(weights), layer_norm);
@@ -80,7 +80,7 @@ TEST(SimtNorm, UndefinedGradientsAreSkipped) {
 
 // Views from the middle of tensors.
 TEST(SimtNorm, UnalignedRows) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     expect_twins(problem(6, 64, dtype, dtype), 8 * tolerance(dtype), [](Tensors& t) {
       Tensors middle = t;
       for (const Place place : {x, gy, y, gx}) middle[place] = t[place].alias({5, 64}, {64, 1}, 3);

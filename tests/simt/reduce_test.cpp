@@ -27,7 +27,7 @@ void expect_reduced(const Tensor& x, uint32_t dims, Reduce f) {
 }
 
 TEST(SimtReduce, OverAnyDimensions) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const Reduce f : {Reduce::sum, Reduce::maximum}) {
       for (uint32_t dims = 0; dims < 16; ++dims) expect_reduced(numbers({3, 5, 7, 16}, dtype), dims, f);
       for (const int64_t n : {1, 31, 4099, 40000}) {
@@ -56,21 +56,21 @@ TEST(SimtReduce, Argmax) {
   const auto expect_argmax = [](const Tensor& x) {
     expect_twins({x, unwritten({x.dim(0)}, DType::i32)}, 0, [](Tensors& t) { kernels::argmax(t[0], t[1]); });
   };
-  for (const DType dtype : floating)
+  for (const DType dtype : floating_dtypes)
     for (const Shape& shape : {Shape{1, 1}, Shape{0, 5}, Shape{7, 33}, Shape{5, 3001}})
       expect_argmax(numbers(shape, dtype));
   expect_argmax(tensor_of({1, 2, 2, NAN, 3, NAN, -HUGE_VAL, -HUGE_VAL, -HUGE_VAL}, {3, 3}, DType::f32));
 }
 
 TEST(SimtReduce, SumOfSquares) {
-  for (const DType dtype : floating)
+  for (const DType dtype : floating_dtypes)
     for (const int64_t n : {0, 1, 9, 16385, 40000})
       expect_twins({numbers({n}, dtype), unwritten({1}, DType::f64)}, 1e-12,
                    [](Tensors& t) { kernels::sum_of_squares(t[0], t[1]); });
 }
 
 TEST(SimtReduce, SegmentMeans) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const std::vector<int32_t>& offsets :
          {std::vector<int32_t>{0}, {0, 0}, {0, 1}, {0, 3, 3, 4, 17, 17}, {0, 700}}) {
       const int64_t segments = int64_t(offsets.size()) - 1, rows = offsets.back();

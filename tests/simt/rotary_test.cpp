@@ -34,7 +34,7 @@ struct Problem {
 };
 
 TEST(SimtRotary, OfEachDType) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const int64_t dim : {2, 6, 8, 16, 64})
       for (const int64_t rows : {0, 1, 5, 70}) Problem{rows, 3, dim, dtype}.expect_twin(3 * dim);
     Problem{5, 3, 64, dtype}.expect_twin(1);  // whose packs begin elsewhere

@@ -31,7 +31,7 @@ void expect_softmax_is_a_twin(const Tensor& x, double factor = 1) {
 }
 
 TEST(SimtSoftmax, OfEachDType) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const auto& [rows, length] : sizes) {
       SCOPED_TRACE(fmt::format("{} rows of {} in {}", rows, length, name_of(dtype)));
       expect_softmax_is_a_twin(numbers(rows, length, dtype), length > 10000 ? 4 : 1);
@@ -42,7 +42,7 @@ TEST(SimtSoftmax, OfEachDType) {
 TEST(SimtSoftmax, LargeAndInfiniteScores) {
   const double inf = HUGE_VAL;
   const Values x{1e30, 1e30, -1e30, -inf, -inf, 5, 88, 89, 90, 1000, 999, -1000, -inf, -inf, -inf, 1, NAN, 2};
-  for (const DType dtype : floating) expect_softmax_is_a_twin(tensor_of(x, {6, 3}, dtype));
+  for (const DType dtype : floating_dtypes) expect_softmax_is_a_twin(tensor_of(x, {6, 3}, dtype));
   Values late(3000, -inf);  // threads that see nothing but −∞
   late[2000] = late[2001] = 1;
   expect_softmax_is_a_twin(tensor_of(late, {1, 3000}, DType::f32));
@@ -68,7 +68,7 @@ void cross_entropy(Tensors& t) {
 }
 
 TEST(SimtSoftmax, CrossEntropyAndItsGradient) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const auto& [rows, length] : sizes) {
       SCOPED_TRACE(fmt::format("{} rows of {} in {}", rows, length, name_of(dtype)));
       expect_twins(losses(rows, length, dtype), 2 * tolerance(dtype), cross_entropy);
@@ -81,7 +81,7 @@ TEST(SimtSoftmax, CrossEntropyAndItsGradient) {
 }
 
 TEST(SimtSoftmax, UnalignedRows) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     expect_twins(losses(6, 40, dtype), 2 * tolerance(dtype), [](Tensors& t) {
       Tensors middle = t;
       for (const Place place : {x, gx}) middle[place] = t[place].alias({5, 40}, {40, 1}, 3);

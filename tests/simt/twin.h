@@ -11,7 +11,7 @@
 namespace mora::test {
 
 inline constexpr Device device{DeviceKind::cuda, 0};
-inline constexpr DType floating[] = {DType::f64, DType::f32, DType::bf16, DType::f16};
+inline constexpr DType floating_dtypes[] = {DType::f64, DType::f32, DType::bf16, DType::f16};
 
 // What a kernel should fill: nothing but NaN (−1 in integers).
 Tensor unwritten(const Shape& shape, DType dtype);

@@ -14,7 +14,7 @@ Tensor numbers(int64_t n, DType dtype, uint64_t seed = 1) { return tensor_of(nor
 
 // f(tensors) for tensors of each dtype and size: `inputs` of numbers, then `outputs` to fill.
 void expect_twins_of_all_sizes(int inputs, int outputs, const TensorFunction& f, double factor = 1) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     for (const int64_t n : sizes) {
       Tensors tensors;
       for (int i = 0; i < inputs; ++i) tensors.push_back(numbers(n, dtype, uint64_t(n + i)));
@@ -32,7 +32,7 @@ TEST(SimtUnary, EveryFunction) {
 }
 
 TEST(SimtUnary, SpecialValues) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     const Tensor x = tensor_of({HUGE_VAL, -HUGE_VAL, NAN, 0., -0., 89, -110, 6e4, 1e-7}, {9}, dtype);
     for (int f = 0; f <= int(Unary::silu); ++f) {
       SCOPED_TRACE(kernels::unary_name(Unary(f)));
@@ -72,7 +72,7 @@ TEST(SimtUnary, DropoutKeepsTheSameElements) {
 
 // A view from the middle of a tensor cannot be moved by 16 bytes.
 TEST(SimtUnary, UnalignedViews) {
-  for (const DType dtype : floating) {
+  for (const DType dtype : floating_dtypes) {
     const Tensor x = numbers(1000, dtype), y = unwritten({1000}, dtype);
     for (const TensorFunction& f : {TensorFunction([](Tensors& t) { kernels::unary(t[0], t[1], Unary::exp); }),
                                     TensorFunction([](Tensors& t) { kernels::dropout(t[0], t[1], 0.5, 5, 6); })}) {
