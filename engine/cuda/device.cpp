@@ -20,7 +20,13 @@ void check(cudaError_t status, std::string_view what) {
   fail<DeviceError>("cuda: {}: {}", what, cudaGetErrorString(status));
 }
 
-void use(int device) { check(cudaSetDevice(device), fmt::format("device {}", device)); }
+void use(int device) {
+  const cudaError_t status = cudaSetDevice(device);
+  if (status == cudaSuccess) return;
+  (void)cudaGetLastError();
+  const std::string why = missing(device);
+  fail<DeviceError>("no device cuda:{}: {}", device, why.empty() ? cudaGetErrorString(status) : why);
+}
 
 std::mutex stats_mutex;
 MemoryStats stats[256];

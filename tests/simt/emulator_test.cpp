@@ -1,9 +1,9 @@
 // Each kind of mistake, made on purpose: the emulator sees it.
 #include <gtest/gtest.h>
 
+#include "cuda/twin.h"
 #include "engine/cuda.h"
 #include "kernels/cuda/simt.h"
-#include "simt/twin.h"
 
 namespace mora::test {
 namespace {

@@ -3,9 +3,9 @@
 #include <set>
 
 #include "autograd/gradcheck.h"
+#include "cuda/twin.h"
 #include "kernels/copy.h"
 #include "op_samples/evaluate.h"
-#include "simt/twin.h"
 
 namespace mora::test {
 namespace {

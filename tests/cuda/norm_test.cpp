@@ -1,6 +1,6 @@
 #include "kernels/norm.h"
 
-#include "simt/twin.h"
+#include "cuda/twin.h"
 
 namespace mora::test {
 namespace {

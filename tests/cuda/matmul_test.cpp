@@ -1,7 +1,7 @@
 // The calls around the library's products; the library itself is a stand-in here.
 #include "kernels/matmul.h"
 
-#include "simt/twin.h"
+#include "cuda/twin.h"
 
 namespace mora::test {
 namespace {

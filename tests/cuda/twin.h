@@ -1,4 +1,4 @@
-// A kernel on the emulated device against itself on the processor.
+// A kernel on the device, emulated or not, against itself on the processor.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,5 +21,6 @@ Tensor unwritten(const Shape& shape, DType dtype);
 // same numbers in integers. Undefined tensors stay undefined.
 using TensorFunction = std::function<void(Tensors&)>;
 void expect_twins(const Tensors& tensors, double tolerance, const TensorFunction& f);
+int64_t cases_run();  // so many calls of expect_twins
 
 }  // namespace mora::test

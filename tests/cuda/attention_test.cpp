@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "simt/twin.h"
+#include "cuda/twin.h"
 
 namespace mora::test {
 namespace {

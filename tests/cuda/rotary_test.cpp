@@ -1,5 +1,5 @@
+#include "cuda/twin.h"
 #include "kernels/attention.h"
-#include "simt/twin.h"
 
 namespace mora::test {
 namespace {

@@ -1,7 +1,7 @@
+#include "cuda/twin.h"
 #include "engine/cuda.h"
 #include "kernels/copy.h"
 #include "kernels/grouped.h"
-#include "simt/twin.h"
 
 namespace mora::test {
 namespace {

@@ -1,7 +1,7 @@
 #include "kernels/binary.h"
 
+#include "cuda/twin.h"
 #include "kernels/copy.h"
-#include "simt/twin.h"
 
 namespace mora::test {
 namespace {

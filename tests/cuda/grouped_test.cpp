@@ -1,6 +1,6 @@
 #include "kernels/grouped.h"
 
-#include "simt/twin.h"
+#include "cuda/twin.h"
 
 namespace mora::test {
 namespace {

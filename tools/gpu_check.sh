@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# What only a machine with an NVIDIA card can say, in one log: the build for that card, every kernel and op on it beside its twin on the
+# processor, and NVIDIA's sanitizers over the kernels. Ends with a line `N passed, N failed`; exits 1 if anything failed.
+#
+# usage: tools/gpu_check.sh [LOG]        (default: build/gpu_check.log; ten minutes on a card, the build apart)
+. "$(dirname "$0")/common.sh"
+cd "$root"
+log=$(realpath -m "${1:-build/gpu_check.log}")
+mkdir -p "$(dirname "$log")"
+exec > >(tee "$log") 2>&1
+passed=0 failed=0
+
+check() {  # check SECONDS NAME COMMAND…
+  local seconds=$1 name=$2 begin=$SECONDS
+  shift 2
+  note "== $name"
+  if timeout --kill-after=10 "$seconds" "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); note "FAILED: $name"; fi
+  note "== $name: $((SECONDS - begin)) s of $seconds"
+}
+
+sanitized() {  # sanitized TOOL: the kernels' own cases under it; any finding fails
+  check 120 "compute-sanitizer $1" compute-sanitizer --tool "$1" --error-exitcode 1 build/gpu/tests/test_cuda --gtest_brief=1 --gtest_filter='-*OpOnDevice*'
+}
+
+command -v nvidia-smi >/dev/null || fail "gpu_check: there is no nvidia-smi, so no NVIDIA driver; tools/test.sh runs the kernels without a card"
+nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total,memory.free --format=csv
+tools/install_dependencies.sh build fetch test
+architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+[ "$architecture" != 90 ] || architecture=90a
+cmake --preset release -B build/gpu -DMORA_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$architecture" >/dev/null
+cmake --build build/gpu -j "$(nproc)" --target mora test_cuda
+
+check 30 doctor build/gpu/mora doctor
+check 240 "every kernel and op" build/gpu/tests/test_cuda --gtest_brief=1
+check 120 "every kernel and op, each launch waited for" env MORA_SYNC=1 build/gpu/tests/test_cuda --gtest_brief=1
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck initcheck synccheck; do sanitized $tool; done
+else
+  note "compute-sanitizer is not installed (it is of the CUDA toolkit): left out"
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
