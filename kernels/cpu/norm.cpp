@@ -50,14 +50,6 @@ class Weights {
   const C* data_ = nullptr;
 };
 
-// Calls f(i, present, load) for each vector of a row: `load(p)` gives lanes i… of p, zeros after the row's end.
-template <class D, class F>
-HWY_INLINE void for_each_vector(D d, int64_t n, F f) {
-  int64_t i = 0;
-  for (; i + lanes(d) <= n; i += lanes(d)) f([&](const auto* p) HWY_ATTR { return load(d, p + i); }, i, lanes(d));
-  if (i < n) f([&](const auto* p) HWY_ATTR { return load(d, p + i, n - i); }, i, n - i);
-}
-
 template <class T>
 struct Forward {
   const T* x;
@@ -73,16 +65,18 @@ struct Forward {
     const T* p = x + n * length;
     auto mu = hn::Zero(d);
     if (mean) {
-      for_each_vector(d, length, [&](auto at, int64_t, int64_t) HWY_ATTR { mu = hn::Add(mu, at(p)); });
-      mu = hn::Mul(hn::SumOfLanes(d, mu), hn::Set(d, C(1) / C(length)));
+      const auto sum = sum_vectors(d, length, [&](auto total, int64_t i, auto... count) HWY_ATTR {
+        return hn::Add(total, load(d, p + i, count...));
+      });
+      mu = hn::Mul(sum, hn::Set(d, C(1) / C(length)));
       mean[n] = hn::GetLane(mu);
     }
-    auto squares = hn::Zero(d);
-    for_each_vector(d, length, [&](auto at, int64_t, int64_t count) HWY_ATTR {
-      const auto v = hn::Sub(at(p), mu);
-      squares = hn::MulAdd(v, hn::IfThenElseZero(hn::FirstN(d, size_t(count)), v), squares);
+    const auto squares = sum_vectors(d, length, [&](auto total, int64_t i, auto... count) HWY_ATTR {
+      auto v = hn::Sub(load(d, p + i, count...), mu);
+      if constexpr (sizeof...(count) > 0) v = hn::IfThenElseZero(hn::FirstN(d, size_t(length - i)), v);
+      return hn::MulAdd(v, v, total);
     });
-    rstd[n] = 1 / std::sqrt(hn::GetLane(hn::SumOfLanes(d, squares)) / C(length) + eps);
+    rstd[n] = 1 / std::sqrt(hn::GetLane(squares) / C(length) + eps);
     const auto scale = hn::Set(d, rstd[n]);
     T* out = y + n * length;
     const auto normalized = [&](auto v) HWY_ATTR { return hn::Mul(hn::Sub(v, mu), scale); };
@@ -120,19 +114,26 @@ struct Backward {
       map(
           d, length, [&](auto g, auto sum) HWY_ATTR { return hn::Add(g, sum); }, gb, pg, gb);
     if (!gx) return;
-    auto sum = hn::Zero(d), product = hn::Zero(d);
-    for_each_vector(d, length, [&](auto at, int64_t, int64_t) HWY_ATTR {
-      const auto g = hn::Mul(at(pg), at(w));
-      sum = hn::Add(sum, g);
-      product = hn::MulAdd(g, normalized(at(px)), product);
-    });
+    struct Sums {
+      hn::Vec<Tag<T>> g, product;  // Σ g, Σ g·(x − μ)
+    };
+    const auto sums = fold_vectors(
+        d, length, Sums{hn::Zero(d), hn::Zero(d)},
+        [&](Sums s, int64_t i, auto... count) HWY_ATTR {
+          const auto g = hn::Mul(load(d, pg + i, count...), load(d, w + i, count...));
+          return Sums{hn::Add(s.g, g), hn::MulAdd(g, hn::Sub(load(d, px + i, count...), mu), s.product)};
+        },
+        [](Sums a, Sums b) HWY_ATTR {
+          return Sums{hn::Add(a.g, b.g), hn::Add(a.product, b.product)};
+        });
     const auto share = hn::Set(d, C(1) / C(length));
-    sum = mean ? hn::Mul(hn::SumOfLanes(d, sum), share) : hn::Zero(d);
-    product = hn::Mul(hn::SumOfLanes(d, product), share);
+    const auto mean_g = mean ? hn::Mul(hn::SumOfLanes(d, sums.g), share) : hn::Zero(d);
+    // mean(g·x̂)·rstd, so that x̂'s own rstd is in it
+    const auto slope = hn::Mul(hn::Mul(hn::SumOfLanes(d, sums.product), share), hn::Mul(scale, scale));
     map(
         d, length,
         [&](auto v, auto g, auto vw)
-            HWY_ATTR { return hn::Mul(scale, hn::NegMulAdd(normalized(v), product, hn::MulSub(g, vw, sum))); },
+            HWY_ATTR { return hn::Mul(scale, hn::NegMulAdd(hn::Sub(v, mu), slope, hn::MulSub(g, vw, mean_g))); },
         gx + n * length, px, pg, w);
   }
 };

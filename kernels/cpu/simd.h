@@ -84,7 +84,7 @@ HWY_INLINE hn::Vec<hn::Rebind<uint16_t, D>> narrow(D d, hn::Vec<D> v) {
     const auto lsb = hn::And(hn::ShiftRight<16>(u), hn::Set(du32, 1));
     const auto rounded = hn::Add(u, hn::Add(lsb, hn::Set(du32, 0x7FFF)));
     const auto quiet = hn::Or(u, hn::Set(du32, 0x400000));
-    const auto nan = hn::MaskFromVec(hn::BitCast(du32, hn::VecFromMask(d, hn::IsNaN(v))));
+    const auto nan = hn::RebindMask(du32, hn::IsNaN(v));
     return hn::TruncateTo(du16, hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded)));
   } else if constexpr (HWY_TARGET == HWY_SSE4) {  // no conversion instruction
     HWY_ALIGN float from[hn::MaxLanes(d)];
@@ -169,6 +169,32 @@ HWY_INLINE void for_each_vector(D d, int64_t n, Step step) {
   int64_t i = 0;
   for (; i + lanes(d) <= n; i += lanes(d)) step(i);
   if (i < n) step(i, n - i);
+}
+
+// The result of state = step(state, i) over the vectors of [0, n), or step(state, i, count) for what is left. Four
+// states, which begin as `none`, take turns so that no step waits for the last one; join(state, state) makes one of
+// two.
+template <class D, class State, class Step, class Join>
+HWY_INLINE State fold_vectors(D d, int64_t n, State none, Step step, Join join) {
+  const int64_t l = lanes(d);
+  State a = none, b = none, c = none, e = none;
+  int64_t i = 0;
+  for (; i + 4 * l <= n; i += 4 * l) {
+    a = step(a, i);
+    b = step(b, i + l);
+    c = step(c, i + 2 * l);
+    e = step(e, i + 3 * l);
+  }
+  for (; i + l <= n; i += l) a = step(a, i);
+  if (i < n) b = step(b, i, n - i);
+  return join(join(a, b), join(c, e));
+}
+
+// Σ of lanes, where step(sum, i, count...) adds a vector to a sum.
+template <class D, class Step>
+HWY_INLINE hn::Vec<D> sum_vectors(D d, int64_t n, Step step) {
+  return hn::SumOfLanes(d,
+                        fold_vectors(d, n, hn::Zero(d), step, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }));
 }
 
 // y_i = f(x_i, …) for i < n. y may be one of the x.

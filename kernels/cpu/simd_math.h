@@ -30,6 +30,8 @@ template <class D>
 inline constexpr bool is_f64 = std::is_same_v<hn::TFromD<D>, double>;
 template <class D>
 inline constexpr int mantissa_bits = std::numeric_limits<hn::TFromD<D>>::digits - 1;
+template <class D>
+inline constexpr int exponent_bias = std::numeric_limits<hn::TFromD<D>>::max_exponent - 1;
 
 // c0 + c1·x + c2·x² + …, by Horner's rule.
 template <class D, class V>
@@ -41,27 +43,26 @@ HWY_INLINE V polynomial(D d, V x, hn::TFromD<D> c, Rest... rest) {
   return hn::MulAdd(polynomial(d, x, hn::TFromD<D>(rest)...), x, hn::Set(d, c));
 }
 
-// min(max(x, low), high), but NaN stays NaN on every instruction set.
+// min(max(x, low), high). NaN stays NaN: where an operand is NaN, x86 returns the second one, and Arm NaN.
 template <class D, class V>
 HWY_INLINE V clamp_keeping_nan(D d, V x, double low, double high) {
   using T = hn::TFromD<D>;
-  const V lo = hn::Set(d, T(low));
-  const V hi = hn::Set(d, T(high));
-  return hn::IfThenElse(hn::Lt(x, lo), lo, hn::IfThenElse(hn::Gt(x, hi), hi, x));
+  return hn::Max(hn::Set(d, T(low)), hn::Min(hn::Set(d, T(high)), x));
 }
 
-// x = n·ln 2 + r, |r| ≤ ½ ln 2, and p = e^r − 1.  For |x| ≤ 1100.
+// x = n·ln 2 + r, |r| ≤ ½ ln 2, and p = e^r − 1.  For |x| ≤ 1100. `scale` is 2^n where that is a normal number, and 0
+// and +inf for the n next to those.
 template <class D>
 struct ExpParts {
-  hn::Vec<D> p;
+  hn::Vec<D> p, scale;
   hn::Vec<hn::RebindToSigned<D>> n;
 };
 template <class D, class V>
 HWY_INLINE ExpParts<D> exp_parts(D d, V x) {
   const hn::RebindToSigned<D> di;
   using T = hn::TFromD<D>;
-  // Adding 1.5 · 2^mantissa_bits rounds to an integer, and leaves it in the low bits.
-  const V magic = hn::Set(d, is_f64<D> ? T(0x1.8p52) : T(0x1.8p23));
+  // Adding 1.5 · 2^mantissa_bits rounds to an integer, and leaves it in the low bits: with the bias of exponents.
+  const V magic = hn::Set(d, (is_f64<D> ? T(0x1.8p52) : T(0x1.8p23)) + exponent_bias<D>);
   const V shifted = hn::MulAdd(x, hn::Set(d, std::numbers::log2e_v<T>), magic);
   const V n = hn::Sub(shifted, magic);
   // ln 2 in two parts, the first short enough that n · ln2_high is exact.
@@ -72,11 +73,13 @@ HWY_INLINE ExpParts<D> exp_parts(D d, V x) {
   if constexpr (is_f64<D>) {
     q = polynomial(d, r, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
                    1. / 39916800, 1. / 479001600, 1. / 6227020800);
-  } else {  // 5.0e-10 of e^r − 1
-    q = polynomial(d, r, 0.499999997497680568, 0.166666662462254673, 0.0416665575390412976, 0.00833344169938405402,
-                   0.00139285223640107529, 0.000198082937556687486);
+  } else {  // 3.1e-9 of e^r
+    q = polynomial(d, r, 0.499999934477964868, 0.166665206317094969, 0.0416683880453139967, 0.00836871687972813995,
+                   0.00138145986466640345);
   }
-  return {hn::MulAdd(hn::Mul(r, r), q, r), hn::Sub(hn::BitCast(di, shifted), hn::BitCast(di, magic))};
+  const auto bits = hn::BitCast(di, shifted);
+  return {hn::MulAdd(hn::Mul(r, r), q, r), hn::BitCast(d, hn::ShiftLeft<mantissa_bits<D>>(bits)),
+          hn::Sub(bits, hn::BitCast(di, magic))};
 }
 
 // 2^n for exponents of normal numbers.
@@ -84,24 +87,24 @@ template <class D, class VI>
 HWY_INLINE hn::Vec<D> power_of_two(D d, VI n) {
   const hn::RebindToSigned<D> di;
   using TI = hn::TFromD<decltype(di)>;
-  constexpr TI bias = std::numeric_limits<hn::TFromD<D>>::max_exponent - 1;
-  return hn::BitCast(d, hn::ShiftLeft<mantissa_bits<D>>(hn::Add(n, hn::Set(di, bias))));
+  return hn::BitCast(d, hn::ShiftLeft<mantissa_bits<D>>(hn::Add(n, hn::Set(di, TI(exponent_bias<D>)))));
 }
 
 template <class D, class V>
 HWY_INLINE V exp(D d, V x) {
-  const auto [p, n] = exp_parts(d, is_f64<D> ? clamp_keeping_nan(d, x, -746, 710) : clamp_keeping_nan(d, x, -104, 89));
+  const auto [p, scale, n] =
+      exp_parts(d, is_f64<D> ? clamp_keeping_nan(d, x, -746, 710) : clamp_keeping_nan(d, x, -104, 89));
   const auto half = hn::ShiftRight<1>(n);  // 2^n may be no normal number: scale in two steps
-  const V y = hn::Mul(hn::Add(p, hn::Set(d, 1)), power_of_two(d, half));
-  return hn::Mul(y, power_of_two(d, hn::Sub(n, half)));
+  const V half_scale = power_of_two(d, half);
+  return hn::Mul(hn::MulAdd(p, half_scale, half_scale), power_of_two(d, hn::Sub(n, half)));
 }
 
 // e^x for x not above 0, as softmax needs it (up to 88 would do): 1 ulp, and 0 where e^x is no normal number.
 template <class D, class V>
 HWY_INLINE V exp_nonpositive(D d, V x) {
-  const auto [p, n] = exp_parts(d, x);
-  const V y = hn::Mul(hn::Add(p, hn::Set(d, 1)), power_of_two(d, n));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, is_f64<D> ? -708 : -87)), y);
+  // NaN stays NaN: see clamp_keeping_nan. At the lowest x the scale is 0.
+  const auto [p, scale, n] = exp_parts(d, hn::Max(hn::Set(d, is_f64<D> ? -709 : -88), x));
+  return hn::MulAdd(p, scale, scale);
 }
 
 // log x = e·ln 2 + log m,  m = 1 + f in [√½, √2),  s = f/(2 + f):  log m = 2 artanh s = f − s·(f − R),
@@ -145,18 +148,23 @@ HWY_INLINE V log(D d, V x) {
 template <class D, class V>
 HWY_INLINE V tanh(D d, V x) {
   const V t = clamp_keeping_nan(d, hn::Mul(hn::Abs(x), hn::Set(d, -2)), -40, 0);
-  const auto [p, n] = exp_parts(d, t);
-  const V scale = power_of_two(d, n);
+  const auto [p, scale, n] = exp_parts(d, t);
   const V m = hn::MulAdd(scale, p, hn::Sub(scale, hn::Set(d, 1)));
   return hn::CopySignToAbs(hn::Abs(hn::Div(m, hn::Add(m, hn::Set(d, 2)))), x);
 }
 
-// σ(x) = 1 / (1 + e^{−|x|}) for x ≥ 0, e^{−|x|} / (1 + e^{−|x|}) below.
+// 1 + e^{−x}, infinite where 1 / (1 + e^{−x}) is no normal number.
+template <class D, class V>
+HWY_INLINE V one_plus_exp_of_negative(D d, V x) {
+  const V t = is_f64<D> ? clamp_keeping_nan(d, x, -710, 708) : clamp_keeping_nan(d, x, -89, 87);
+  const auto [p, scale, n] = exp_parts(d, hn::Neg(t));
+  const V one = hn::Set(d, 1);
+  return hn::MulAdd(hn::Add(p, one), scale, one);
+}
+
 template <class D, class V>
 HWY_INLINE V sigmoid(D d, V x) {
-  const V one = hn::Set(d, 1);
-  const V e = exp_nonpositive(d, hn::Neg(hn::Abs(x)));
-  return hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
+  return hn::Div(hn::Set(d, 1), one_plus_exp_of_negative(d, x));
 }
 
 // |x| < 1: x · P(x²). Above: 1 − exp(Q(|x|)), Q ≈ log erfc, fitted for the error it leaves in erf.

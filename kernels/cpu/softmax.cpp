@@ -30,24 +30,18 @@ struct Normalizer {
   C largest, sum;
 };
 
-// The value of f over the vectors of x, the absent lanes of the last one set to `absent`: result = f(result, vector).
-template <class D, class T, class F>
-HWY_INLINE hn::Vec<D> fold(D d, const T* x, int64_t n, hn::TFromD<D> absent, hn::Vec<D> result, F f) {
-  int64_t i = 0;
-  for (; i + lanes(d) <= n; i += lanes(d)) result = f(result, load(d, x + i));
-  if (i < n) {
-    const auto present = hn::FirstN(d, size_t(n - i));
-    result = f(result, hn::IfThenElse(present, load(d, x + i, n - i), hn::Set(d, absent)));
-  }
-  return result;
-}
-
 template <class T>
 Compute<T> largest_of_chunk(const T* x, int64_t n) {
-  using C = Compute<T>;
-  constexpr C lowest = -std::numeric_limits<C>::infinity();
   const Tag<T> d;
-  const auto largest = fold(d, x, n, lowest, hn::Set(d, lowest), [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
+  const auto lowest = hn::Set(d, -std::numeric_limits<Compute<T>>::infinity());
+  const auto largest = fold_vectors(
+      d, n, lowest,
+      [&](auto m, int64_t i, auto... count) HWY_ATTR {
+        auto v = load(d, x + i, count...);
+        if constexpr (sizeof...(count) > 0) v = hn::IfThenElse(hn::FirstN(d, size_t(n - i)), v, lowest);
+        return hn::Max(m, v);
+      },
+      [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); });
   return hn::GetLane(hn::MaxOfLanes(d, largest));
 }
 
@@ -58,9 +52,12 @@ Normalizer<Compute<T>> normalizer_of_chunk(const T* x, int64_t n) {
   const Tag<T> d;
   const C largest = largest_of_chunk(x, n);
   const auto base = hn::Set(d, largest == lowest ? C(0) : largest);  // −inf − −inf would be NaN
-  const auto sum = fold(d, x, n, lowest, hn::Zero(d),
-                        [&](auto s, auto v) HWY_ATTR { return hn::Add(s, exp_nonpositive(d, hn::Sub(v, base))); });
-  return {largest, hn::GetLane(hn::SumOfLanes(d, sum))};
+  const auto sum = sum_vectors(d, n, [&](auto s, int64_t i, auto... count) HWY_ATTR {
+    auto power = exp_nonpositive(d, hn::Sub(load(d, x + i, count...), base));
+    if constexpr (sizeof...(count) > 0) power = hn::IfThenElseZero(hn::FirstN(d, size_t(n - i)), power);
+    return hn::Add(s, power);
+  });
+  return {largest, hn::GetLane(sum)};
 }
 
 // The pairs of a row's chunks as one.
@@ -163,13 +160,10 @@ void softmax_as(const Tensor& x, Tensor& y, bool logarithm) {
 template <class T>
 hn::Vec<Tag<T>> sum_of_products(const T* a, const T* b, int64_t n) {
   const Tag<T> d;
-  auto sum = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + lanes(d) <= n; i += lanes(d))
-    sum = b ? hn::MulAdd(load(d, a + i), load(d, b + i), sum) : hn::Add(sum, load(d, a + i));
-  if (i < n)
-    sum = b ? hn::MulAdd(load(d, a + i, n - i), load(d, b + i, n - i), sum) : hn::Add(sum, load(d, a + i, n - i));
-  return hn::SumOfLanes(d, sum);
+  return sum_vectors(d, n, [&](auto sum, int64_t i, auto... count) HWY_ATTR {
+    const auto v = load(d, a + i, count...);
+    return b ? hn::MulAdd(v, load(d, b + i, count...), sum) : hn::Add(sum, v);
+  });
 }
 
 template <class T>

@@ -13,6 +13,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/unary.cpp"
 #include "kernels/cpu/foreach_target.h"
+#include "kernels/cpu/gelu.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/simd_math.h"
 
@@ -39,8 +40,15 @@ V sign(D d, V x) {
   return hn::IfThenElse(nonzero, hn::CopySign(hn::Set(d, 1), x), x);
 }
 
+// x·σ(x)
+template <class D, class V>
+V silu(D d, V x) {
+  return hn::Div(x, one_plus_exp_of_negative(d, x));
+}
+
+// Flattened, so that each function is part of its loop and its constants stay in registers.
 template <class T>
-void unary_typed(const T* x, T* y, int64_t n, Unary f) {
+HWY_FLATTEN void unary_typed(const T* x, T* y, int64_t n, Unary f) {
   const Tag<T> d;
   using V = hn::Vec<Tag<T>>;
   const V zero = hn::Zero(d);
@@ -63,9 +71,9 @@ void unary_typed(const T* x, T* y, int64_t n, Unary f) {
     case Unary::cos: return run([&](V v) HWY_ATTR { return sine(d, v, 1); });
     case Unary::relu: return run([&](V v) HWY_ATTR { return hn::IfThenElse(hn::Lt(v, zero), zero, v); });
     case Unary::step: return run([&](V v) HWY_ATTR { return hn::IfThenElseZero(hn::Gt(v, zero), one); });
-    case Unary::gelu: return run([&](V v) HWY_ATTR { return hn::Mul(v, normal(d, v).distribution); });
+    case Unary::gelu: return run(Gelu(d));
     case Unary::gelu_tanh: return run([&](V v) HWY_ATTR { return hn::Mul(v, sigmoid(d, gelu_tanh_argument(d, v))); });
-    case Unary::silu: return run([&](V v) HWY_ATTR { return hn::Mul(v, sigmoid(d, v)); });
+    case Unary::silu: return run([&](V v) HWY_ATTR { return silu(d, v); });
   }
 }
 
@@ -77,7 +85,7 @@ V gated_derivative(D d, V x, V s, V slope) {
 }
 
 template <class T>
-void unary_backward_typed(const T* x, const T* gy, T* gx, int64_t n, Unary f) {
+HWY_FLATTEN void unary_backward_typed(const T* x, const T* gy, T* gx, int64_t n, Unary f) {
   const Tag<T> d;
   using V = hn::Vec<Tag<T>>;
   const auto run = [&](auto derivative) HWY_ATTR {
@@ -85,11 +93,7 @@ void unary_backward_typed(const T* x, const T* gy, T* gx, int64_t n, Unary f) {
         d, n, [&](V v, V g) HWY_ATTR { return hn::Mul(g, derivative(v)); }, gx, x, gy);
   };
   switch (f) {
-    case Unary::gelu:
-      return run([&](V v) HWY_ATTR {
-        const auto [density, distribution] = normal(d, v);
-        return hn::MulAdd(v, density, distribution);
-      });
+    case Unary::gelu: return run(GeluDerivative(d));
     case Unary::gelu_tanh:
       return run([&](V v) HWY_ATTR {
         return gated_derivative(d, v, sigmoid(d, gelu_tanh_argument(d, v)), gelu_tanh_argument_slope(d, v));
@@ -100,7 +104,7 @@ void unary_backward_typed(const T* x, const T* gy, T* gx, int64_t n, Unary f) {
 }
 
 template <class T>
-void swiglu_backward_typed(const T* gate, const T* up, const T* gy, T* ggate, T* gup, int64_t n) {
+HWY_FLATTEN void swiglu_backward_typed(const T* gate, const T* up, const T* gy, T* ggate, T* gup, int64_t n) {
   const Tag<T> d;
   for_each_vector(d, n, [&](int64_t i, auto... count) HWY_ATTR {
     const auto x = load(d, gate + i, count...);
@@ -193,13 +197,17 @@ void clamp_range(const Tensor& x, void* y, int64_t begin, int64_t end, double lo
   });
 }
 
+template <class T>
+HWY_FLATTEN void swiglu_typed(const T* gate, const T* up, T* y, int64_t n) {
+  const Tag<T> d;
+  map(
+      d, n, [&](auto x, auto u) HWY_ATTR { return hn::Mul(silu(d, x), u); }, y, gate, up);
+}
+
 void swiglu_range(const Tensor& gate, const Tensor& up, void* y, int64_t begin, int64_t end) {
   visit_floating(gate.dtype(), "swiglu", [&](auto t) HWY_ATTR {
     using T = decltype(t);
-    const Tag<T> d;
-    map(
-        d, end - begin, [&](auto x, auto u) HWY_ATTR { return hn::Mul(hn::Mul(x, sigmoid(d, x)), u); },
-        static_cast<T*>(y) + begin, gate.data<T>() + begin, up.data<T>() + begin);
+    swiglu_typed(gate.data<T>() + begin, up.data<T>() + begin, static_cast<T*>(y) + begin, end - begin);
   });
 }
 

@@ -168,6 +168,26 @@ TEST(Unary, SpecialValuesAreTheirLimits) {
   EXPECT_EQ(apply(710, Unary::exp, DType::f64), infinity);
 }
 
+TEST(Unary, GeluAndItsDerivativeOverTheWholeLine) {
+  std::vector<float> x;
+  for (int i = -300000; i <= 300000; ++i) x.push_back(float(i) * 1e-4f);
+  for (float far : {1e-30f, 1e-6f, 100.f, 1e30f}) x.insert(x.end(), {far, -far});
+  const int64_t n = int64_t(x.size());
+  const Tensor at = Tensor::from(x, {n}), y = apply(at, Unary::gelu);
+  Tensor slope = Tensor::empty({n});
+  kernels::unary_backward(at, Tensor::from(std::vector<float>(x.size(), 1), {n}), slope, Unary::gelu);
+  double worst = 0, worst_slope = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double v = double(x[i]), density = std::exp(-v * v / 2) / std::sqrt(2 * std::numbers::pi);
+    const double distribution = 0.5 * std::erfc(-v / std::numbers::sqrt2);
+    worst = std::max(worst, std::abs(double(y.data<float>()[i]) - v * distribution) / std::max(1., std::abs(v)));
+    worst_slope = std::max(worst_slope, std::abs(double(slope.data<float>()[i]) - (distribution + v * density)));
+  }
+  EXPECT_LE(worst, 1.2e-7);
+  EXPECT_LE(worst_slope, 3e-7);
+  EXPECT_EQ(apply(infinity, Unary::gelu, DType::f32), infinity);
+}
+
 TEST(Unary, BackwardIsTheDerivative) {
   const double h = 1e-5;
   for (Unary f : {Unary::gelu, Unary::gelu_tanh, Unary::silu}) {
