@@ -22,20 +22,26 @@ namespace mora::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
 // Takes the pieces of one thread, in order. Keys and values of a (sequence, kv head) are read once for all its pieces.
-template <class T>
+template <class E>
 class Forward {
+  using T = SumOf<E>;
+
  public:
   Forward(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& y, T* lse)
       : plan_(plan), q_(q, plan.group), k_(k), v_(v), y_(y), lse_(lse), dim_(plan.dim) {
     const int64_t keys = std::min(block_keys, plan.longest);
     const int64_t row_stride = padded_stride<T>(dim_);
     const int64_t key_stride = padded_stride<T>((padded<T>(keys) + 3) / 4 * 4);
-    transposed_keys_ = {take((plan.longest + block_keys - 1) / block_keys * dim_, key_stride)};
-    values_ = take(plan.longest, row_stride);
-    queries_ = take(block_rows, row_stride);
-    output_ = take(block_rows, row_stride);
-    scores_ = take(block_rows, key_stride);
-    buffer_ = take(4, row_stride);
+    transposed_keys_ = take<E>((plan.longest + block_keys - 1) / block_keys * elements<E>(dim_), key_stride);
+    values_ = take<E>(elements<E>(plan.longest), row_stride);
+    queries_ = take<E>(block_rows, row_stride);
+    output_ = take<T>(block_rows, row_stride);
+    scores_ = take<T>(block_rows, key_stride);
+    if constexpr (std::is_same_v<E, T>)
+      powers_ = scores_;
+    else
+      powers_ = take<E>(block_rows, padded_stride<E>(elements<E>(key_stride)));
+    buffer_ = take<E>(4, row_stride);
   }
 
   void run(const AttentionPiece& piece) {
@@ -52,16 +58,18 @@ class Forward {
   }
 
  private:
-  Block<T> take(int64_t rows, int64_t stride) {
-    memory_.emplace_back(rows * stride);
-    return {memory_.back().data(), stride};
+  template <class Of>
+  Block<Of> take(int64_t rows, int64_t stride) {
+    memory_.emplace_back(rows * stride * int64_t(sizeof(Of)));
+    return {reinterpret_cast<Of*>(memory_.back().data()), stride};
   }
   Range keys_of(int64_t sequence, int64_t block) const {
     return {block * block_keys, std::min(plan_.keys(sequence), (block + 1) * block_keys)};
   }
-  Block<T> transposed_keys(int64_t block) const {
-    return {transposed_keys_.row(block * dim_), transposed_keys_.stride};
+  Block<E> transposed_keys(int64_t block) const {
+    return {transposed_keys_.row(block * elements<E>(dim_)), transposed_keys_.stride};
   }
+  Block<E> values(Range keys) const { return {values_.row(keys.begin / Element<E>::factors), values_.stride}; }
 
   void read_keys(const AttentionPiece& piece, Range blocks) {
     if (piece.sequence != sequence_ || piece.kv_head != kv_head_) {
@@ -71,17 +79,15 @@ class Forward {
     }
     const int64_t first = plan_.kv_offsets[sequence_];
     for (; next_block_ < blocks.end; ++next_block_) {
-      const Range keys = keys_of(sequence_, next_block_);
-      read_transposed(k_, {first + keys.begin, first + keys.end}, kv_head_, dim_, transposed_keys(next_block_),
-                      buffer_);
-      for (int64_t j = keys.begin; j < keys.end; ++j) read_row(v_, first + j, kv_head_, dim_, T(1), values_.row(j));
+      const Range keys = keys_of(sequence_, next_block_), tokens{first + keys.begin, first + keys.end};
+      read_transposed(k_, tokens, kv_head_, dim_, transposed_keys(next_block_), buffer_);
+      read_depth(v_, tokens, kv_head_, dim_, values(keys), buffer_);
     }
   }
 
   void read_queries(const AttentionPiece& piece) {
-    for_each_row(piece, [&](int64_t i, int64_t token, int64_t head) {
-      read_row(q_, token, head, dim_, T(plan_.shape.scale), queries_.row(i));
-    });
+    for_each_row(piece,
+                 [&](int64_t i, int64_t token, int64_t head) { read_factors(q_, token, head, dim_, queries_.row(i)); });
   }
 
   // One block of keys: scores, the softmax that runs along them, and the output's share.
@@ -94,7 +100,7 @@ class Forward {
     });
     update_maxima(m);
     for (int64_t i = 0; i < m; ++i) exponentiate(i, padded<T>(keys.size()));
-    multiply(m, as_is(scores_), {values_.row(keys.begin), values_.stride}, output_, true, [&](Range rows) {
+    multiply(m, as_is(powers_), values(keys), output_, true, [&](Range rows) {
       return Extent{.columns = {0, dim_}, .depth = ranges_.of(rows)};
     });
   }
@@ -103,6 +109,7 @@ class Forward {
   void update_maxima(int64_t m) {
     const hn::ScalableTag<T> d;
     constexpr T hidden = -std::numeric_limits<T>::infinity();
+    const auto scale = hn::Set(d, T(plan_.shape.scale));
     HWY_ALIGN T next[block_rows];
     std::copy_n(maximum_, block_rows, next);
     for (int64_t i = 0; i < m; ++i) {
@@ -110,7 +117,7 @@ class Forward {
       const T* s = scores_.row(i);
       auto largest = hn::Set(d, next[i]);
       for (int64_t j = begin / lanes(d) * lanes(d); j < end; j += lanes(d))
-        largest = hn::Max(largest, within(d, hn::Load(d, s + j), j, begin, end, hidden));
+        largest = hn::Max(largest, within(d, hn::Mul(hn::Load(d, s + j), scale), j, begin, end, hidden));
       next[i] = hn::GetLane(hn::MaxOfLanes(d, largest));
     }
     for (int64_t i = 0; i < m; i += lanes(d)) {
@@ -122,22 +129,24 @@ class Forward {
     }
   }
 
-  // Row i of the scores becomes p, zero where hidden; sum and output are brought to the new maximum.
+  // Row i of p from that of the scores, zero where hidden; sum and output are brought to the new maximum.
   void exponentiate(int64_t i, int64_t columns) {
     const hn::ScalableTag<T> d;
     const int64_t begin = ranges_.begin[i], end = ranges_.end[i];
     const int64_t first = begin / lanes(d) * lanes(d);
-    T* p = scores_.row(i);
-    std::fill(p, p + first, T(0));
-    const auto base = hn::Set(d, base_[i]);
+    const T* s = scores_.row(i);
+    E* p = powers_.row(i);
+    clear_factors(p, 0, first);
+    const auto base = hn::Set(d, base_[i]), scale = hn::Set(d, T(plan_.shape.scale));
     auto sum = hn::Zero(d);
     int64_t j = first;
     for (; j < end; j += lanes(d)) {
-      const auto v = within(d, exp_nonpositive(d, hn::Sub(hn::Load(d, p + j), base)), j, begin, end, T(0));
+      const auto power = exp_nonpositive(d, hn::MulSub(hn::Load(d, s + j), scale, base));
+      const auto v = within(d, power, j, begin, end, T(0));
       sum = hn::Add(sum, v);
-      hn::Store(v, d, p + j);
+      store(v, d, factors_of(p) + j);
     }
-    std::fill(p + j, p + std::max(j, columns), T(0));
+    clear_factors(p, j, columns);
     sum_[i] = sum_[i] * correction_[i] + hn::GetLane(hn::SumOfLanes(d, sum));
     if (correction_[i] == T(1)) return;
     const auto correction = hn::Set(d, correction_[i]);
@@ -172,36 +181,31 @@ class Forward {
   HeadRows q_, k_, v_, y_;
   T* lse_;
   int64_t dim_;
-  std::vector<Scratch<T>> memory_;
-  Block<T> transposed_keys_;   // of each block of keys: (D, keys)
-  Block<T> values_;            // (keys, D)
-  Block<T> queries_, output_;  // (rows, D)
-  Block<T> scores_;            // (rows, keys)
-  Block<T> buffer_;
+  std::vector<Scratch<std::byte>> memory_;
+  Block<E> transposed_keys_;  // of each block of keys: (D, keys)
+  Block<E> values_;           // (keys, D)
+  Block<E> queries_;          // (rows, D)
+  Block<T> output_;           // (rows, D)
+  Block<T> scores_;           // (rows, keys)
+  Block<E> powers_;           // (rows, keys): p, in the scores' place where they are of one type
+  Block<E> buffer_;
   RowRanges ranges_;
   HWY_ALIGN T maximum_[block_rows], base_[block_rows], correction_[block_rows], sum_[block_rows];
   int64_t sequence_ = -1, kv_head_ = -1;
   int64_t next_block_ = 0;  // of the keys and values read so far
 };
 
-template <class T>
-void attention_as(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, Tensor& y,
-                  Tensor& lse) {
-  const std::vector<AttentionPiece> pieces = cut_rows(plan, block_rows);
-  T* lse_data = lse.mutable_data<T>();
-  y.mutable_raw();
-  parallel_for_pieces(pieces, [&](int64_t begin, int64_t end) {
-    Forward<T> forward(plan, q, k, v, y, lse_data);
-    for (int64_t i = begin; i < end; ++i) forward.run(pieces[size_t(i)]);
-  });
-}
-
 void run_attention(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, Tensor& y,
                    Tensor& lse) {
-  if (q.dtype() == DType::f64)
-    attention_as<double>(plan, q, k, v, y, lse);
-  else
-    attention_as<float>(plan, q, k, v, y, lse);
+  const std::vector<AttentionPiece> pieces = cut_rows(plan, block_rows);
+  y.mutable_raw();
+  with_elements(q.dtype(), [&]<class E>(E) {
+    auto* lse_data = lse.mutable_data<SumOf<E>>();
+    parallel_for_pieces(pieces, [&](int64_t begin, int64_t end) {
+      Forward<E> forward(plan, q, k, v, y, lse_data);
+      for (int64_t i = begin; i < end; ++i) forward.run(pieces[size_t(i)]);
+    });
+  });
 }
 
 }  // namespace

@@ -20,25 +20,41 @@ HWY_BEFORE_NAMESPACE();
 namespace mora::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-template <class T>
+template <class E>
 class Backward {
+  using T = SumOf<E>;
+
  public:
   Backward(const AttentionGradient& gradient, int64_t most_rows)
       : plan_(gradient.plan), t_(gradient), dim_(plan_.dim), lse_(most_rows), delta_(most_rows) {
     const int64_t keys = std::min(block_keys, plan_.longest);
     const int64_t row_stride = padded_stride<T>(dim_);
     const int64_t key_stride = padded_stride<T>((padded<T>(keys) + 3) / 4 * 4);
-    queries_ = take(most_rows, row_stride);
-    gy_ = take(most_rows, row_stride);
-    gq_ = take(most_rows, row_stride);
-    transposed_keys_ = take(dim_, key_stride);
-    transposed_values_ = take(dim_, key_stride);
-    keys_ = take(keys, row_stride);
-    gk_ = take(keys, row_stride);
-    gv_ = take(keys, row_stride);
-    p_ = take(block_rows, key_stride);
-    gs_ = take(block_rows, key_stride);
-    buffer_ = take(4, row_stride);
+    const int64_t rows = (most_rows + 1) / 2 * 2;
+    queries_ = take<E>(rows, row_stride);
+    gy_ = take<E>(rows, row_stride);
+    gq_ = take<T>(most_rows, row_stride);
+    transposed_keys_ = take<E>(elements<E>(dim_), key_stride);
+    transposed_values_ = take<E>(elements<E>(dim_), key_stride);
+    keys_ = take<E>(elements<E>(keys), row_stride);
+    gk_ = take<T>(keys, row_stride);
+    gv_ = take<T>(keys, row_stride);
+    p_ = take<T>(block_rows, key_stride);
+    gs_ = take<T>(block_rows, key_stride);
+    buffer_ = take<E>(4, row_stride);
+    row_ = take<T>(2, row_stride);
+    if constexpr (std::is_same_v<E, T>) {
+      query_depth_ = queries_;
+      gy_depth_ = gy_;
+      p_depth_ = p_;
+      gs_depth_ = gs_rows_ = gs_;
+    } else {
+      query_depth_ = take<E>(rows / 2, row_stride);
+      gy_depth_ = take<E>(rows / 2, row_stride);
+      p_depth_ = take<E>(block_rows / 2, key_stride);
+      gs_depth_ = take<E>(block_rows / 2, key_stride);
+      gs_rows_ = take<E>(block_rows, padded_stride<E>(elements<E>(key_stride)));
+    }
   }
 
   // Writes the piece's part of gq, and its share of gk and gv: to the tensors, or where `share` is given (which holds
@@ -65,9 +81,10 @@ class Backward {
   }
 
  private:
-  Block<T> take(int64_t rows, int64_t stride) {
-    memory_.emplace_back(rows * stride);
-    return {memory_.back().data(), stride};
+  template <class Of>
+  Block<Of> take(int64_t rows, int64_t stride) {
+    memory_.emplace_back(rows * stride * int64_t(sizeof(Of)));
+    return {reinterpret_cast<Of*>(memory_.back().data()), stride};
   }
   void fill_rows(Block<T> block, int64_t rows) const {
     for (int64_t i = 0; i < rows; ++i) std::fill_n(block.row(i), padded<T>(dim_), T(0));
@@ -84,16 +101,21 @@ class Backward {
     const hn::ScalableTag<T> d;
     fill_rows(gq_, piece_->rows.size());
     for_each_row([&](int64_t i, int64_t token, int64_t head) HWY_ATTR {
-      read_row(t_.q, token, head, dim_, T(plan_.shape.scale), queries_.row(i));
-      read_row(t_.gy, token, head, dim_, T(1), gy_.row(i));
-      read_row(t_.y, token, head, dim_, T(1), buffer_.data);
+      read_factors(t_.q, token, head, dim_, queries_.row(i));
+      read_factors(t_.gy, token, head, dim_, gy_.row(i));
+      read_row(t_.y, token, head, dim_, T(1), row_.row(0));
+      read_row(t_.gy, token, head, dim_, T(1), row_.row(1));
       auto delta = hn::Zero(d);
       for (int64_t j = 0; j < dim_; j += lanes(d))
-        delta = hn::MulAdd(hn::Load(d, buffer_.data + j), hn::Load(d, gy_.row(i) + j), delta);
+        delta = hn::MulAdd(hn::Load(d, row_.row(0) + j), hn::Load(d, row_.row(1) + j), delta);
       delta_[i] = hn::GetLane(hn::SumOfLanes(d, delta));
       const T lse = static_cast<const T*>(t_.lse)[token * plan_.heads + head];
       lse_[i] = lse == -std::numeric_limits<T>::infinity() ? T(0) : lse;  // −inf − −inf would be NaN
     });
+    if constexpr (!std::is_same_v<E, T>) {
+      pair_rows(queries_, piece_->rows.size(), dim_, query_depth_);
+      pair_rows(gy_, piece_->rows.size(), dim_, gy_depth_);
+    }
   }
 
   void read_keys(Range block) {
@@ -101,8 +123,7 @@ class Backward {
     const Range tokens{first + block.begin, first + block.end};
     read_transposed(t_.k, tokens, piece_->kv_head, dim_, transposed_keys_, buffer_);
     read_transposed(t_.v, tokens, piece_->kv_head, dim_, transposed_values_, buffer_);
-    for (int64_t j = 0; j < block.size(); ++j)
-      read_row(t_.k, tokens.begin + j, piece_->kv_head, dim_, T(1), keys_.row(j));
+    read_depth(t_.k, tokens, piece_->kv_head, dim_, keys_, buffer_);
   }
 
   // The scores of some of the piece's rows against one block of keys, and what they add to the three gradients.
@@ -110,38 +131,76 @@ class Backward {
     const int64_t m = rows.size();
     ranges_.set(plan_, piece_->sequence, {piece_->rows.begin + rows.begin, piece_->rows.begin + rows.end}, block);
     if (ranges_.of({0, m}).empty()) return;
-    const Block<T> q{queries_.row(rows.begin), queries_.stride}, gy{gy_.row(rows.begin), gy_.stride};
+    const auto from_first = [&](auto all) { return decltype(all){all.row(rows.begin), all.stride}; };
+    const auto depth_from_first = [&](Block<E> all) {
+      return Block<E>{all.row(rows.begin / Element<E>::factors), all.stride};
+    };
     const auto seen_columns = [&](Range tile) { return Extent{.columns = ranges_.of(tile), .depth = {0, dim_}}; };
-    multiply(m, as_is(q), transposed_keys_, p_, false, seen_columns);
-    multiply(m, as_is(gy), transposed_values_, gs_, false, seen_columns);
-    for (int64_t i = 0; i < m; ++i) differentiate(i, lse_[rows.begin + i], delta_[rows.begin + i], block.size());
+    multiply(m, as_is(from_first(queries_)), transposed_keys_, p_, false, seen_columns);
+    multiply(m, as_is(from_first(gy_)), transposed_values_, gs_, false, seen_columns);
+    for (int64_t i = 0; i < m; i += Element<E>::factors) differentiate(i, m, rows.begin + i, block.size());
 
     const auto seeing_rows = [&](Range keys) { return Extent{.columns = {0, dim_}, .depth = ranges_.seeing(keys, m)}; };
-    multiply(block.size(), transposed(p_), gy, gv_, true, seeing_rows);
-    multiply(block.size(), transposed(gs_), q, gk_, true, seeing_rows);
-    multiply(m, as_is(gs_), keys_, {gq_.row(rows.begin), gq_.stride}, true, [&](Range tile) {
+    multiply(block.size(), transposed(p_depth_), depth_from_first(gy_depth_), gv_, true, seeing_rows);
+    multiply(block.size(), transposed(gs_depth_), depth_from_first(query_depth_), gk_, true, seeing_rows);
+    multiply(m, as_is(gs_rows_), keys_, from_first(gq_), true, [&](Range tile) {
       return Extent{.columns = {0, dim_}, .depth = ranges_.of(tile)};
     });
   }
 
-  // Row i of scores becomes p and of gy·vᵀ becomes gs, both zero where hidden.
-  void differentiate(int64_t i, T lse, T delta, int64_t keys) {
+  // Lanes of p and gs of a row, from its scores and its gy·vᵀ; zero where hidden.
+  struct Derivative {
+    hn::Vec<hn::ScalableTag<T>> p, gs;
+  };
+  // j ↦ the lanes [j, …) of row i of the block, which is row `row` of the piece.
+  auto derivative_of(int64_t i, int64_t row) const {
     const hn::ScalableTag<T> d;
-    const int64_t begin = ranges_.begin[i], end = ranges_.end[i];
-    T* p = p_.row(i);
-    T* gs = gs_.row(i);
-    const auto v_lse = hn::Set(d, lse), v_delta = hn::Set(d, delta);
-    const int64_t first = begin / lanes(d) * lanes(d);
-    int64_t j = first;
-    for (; j < end; j += lanes(d)) {
-      const auto v = exp_nonpositive(d, hn::Sub(hn::Load(d, p + j), v_lse));
-      const auto gv = hn::Mul(v, hn::Sub(hn::Load(d, gs + j), v_delta));
-      hn::Store(within(d, v, j, begin, end, T(0)), d, p + j);
-      hn::Store(within(d, gv, j, begin, end, T(0)), d, gs + j);
-    }
-    for (T* hidden : {p, gs}) {
-      std::fill(hidden, hidden + first, T(0));
-      std::fill(hidden + j, hidden + std::max(j, keys), T(0));
+    return [d, scores = p_.row(i), products = gs_.row(i), scale = T(plan_.shape.scale), lse = lse_[row],
+            delta = delta_[row], begin = ranges_.begin[i], end = ranges_.end[i]](int64_t j) HWY_ATTR {
+      const auto score = hn::MulSub(hn::Load(d, scores + j), hn::Set(d, scale), hn::Set(d, lse));
+      const auto p = within(d, exp_nonpositive(d, score), j, begin, end, T(0));
+      const auto gp = hn::Sub(hn::Load(d, products + j), hn::Set(d, delta));
+      return Derivative{p, within(d, hn::Mul(p, gp), j, begin, end, T(0))};  // hidden products may be no numbers
+    };
+  }
+
+  // Row i of m, or rows i and i + 1 where elements hold two: scores become p and gy·vᵀ becomes gs.
+  void differentiate(int64_t i, int64_t m, int64_t row, int64_t keys) {
+    const hn::ScalableTag<T> d;
+    const Range seen = ranges_.of({i, std::min(m, i + Element<E>::factors)});
+    const int64_t first = seen.begin / lanes(d) * lanes(d), last = padded<T>(seen.end);
+    const auto derivative = derivative_of(i, row);
+    if constexpr (std::is_same_v<E, T>) {
+      for (int64_t j = first; j < seen.end; j += lanes(d)) {
+        const auto [p, gs] = derivative(j);
+        hn::Store(p, d, p_.row(i) + j);
+        hn::Store(gs, d, gs_.row(i) + j);
+      }
+      for (T* hidden : {p_.row(i), gs_.row(i)}) {
+        clear_factors(hidden, 0, first);
+        clear_factors(hidden, last, keys);
+      }
+    } else {
+      const auto next_derivative = derivative_of(std::min(i + 1, m - 1), row + std::min<int64_t>(1, m - 1 - i));
+      const auto present = hn::FirstN(d, i + 1 < m ? hn::Lanes(d) : 0);
+      E *p_pairs = p_depth_.row(i / 2), *gs_pairs = gs_depth_.row(i / 2);
+      E *gs0 = gs_rows_.row(i), *gs1 = gs_rows_.row(i + 1);
+      for (int64_t j = first; j < seen.end; j += lanes(d)) {
+        const auto [p, gs] = derivative(j);
+        const auto [next_p, next_gs] = next_derivative(j);
+        store_pairs(d, p, hn::IfThenElseZero(present, next_p), p_pairs + j);
+        store_pairs(d, gs, hn::IfThenElseZero(present, next_gs), gs_pairs + j);
+        store(gs, d, factors_of(gs0) + j);
+        store(next_gs, d, factors_of(gs1) + j);
+      }
+      for (E* pairs : {p_pairs, gs_pairs}) {
+        clear_factors(pairs, 0, 2 * first);
+        clear_factors(pairs, 2 * last, 2 * keys);
+      }
+      for (E* hidden : {gs0, gs1}) {
+        clear_factors(hidden, 0, first);
+        clear_factors(hidden, last, padded<T>(keys));
+      }
     }
   }
 
@@ -154,7 +213,7 @@ class Backward {
         std::copy_n(gk, dim_, share + j * dim_);
         std::copy_n(gv, dim_, share + (keys + j) * dim_);
       } else {
-        write_row(gk, dim_, T(1), t_.gk, plan_.kv_offsets[piece_->sequence] + j, piece_->kv_head);
+        write_row(gk, dim_, T(plan_.shape.scale), t_.gk, plan_.kv_offsets[piece_->sequence] + j, piece_->kv_head);
         write_row(gv, dim_, T(1), t_.gv, plan_.kv_offsets[piece_->sequence] + j, piece_->kv_head);
       }
     }
@@ -164,13 +223,18 @@ class Backward {
   const AttentionGradient& t_;
   int64_t dim_;
   const AttentionPiece* piece_ = nullptr;
-  std::vector<Scratch<T>> memory_;
+  std::vector<Scratch<std::byte>> memory_;
   Scratch<T> lse_, delta_;
-  Block<T> queries_, gy_, gq_;                    // (rows, D); queries scaled
-  Block<T> transposed_keys_, transposed_values_;  // (D, keys)
-  Block<T> keys_, gk_, gv_;                       // (keys, D)
-  Block<T> p_, gs_;                               // (rows, keys): scores, then p; gy·vᵀ, then gs
-  Block<T> buffer_;
+  Block<E> queries_, gy_;                         // (rows, D)
+  Block<E> query_depth_, gy_depth_;               // (rows, D): the same as the depth of products
+  Block<T> gq_;                                   // (rows, D)
+  Block<E> transposed_keys_, transposed_values_;  // (D, keys)
+  Block<E> keys_;                                 // (keys, D), as depth
+  Block<T> gk_, gv_;                              // (keys, D)
+  Block<T> p_, gs_;                               // (rows, keys): scores, and gy·vᵀ
+  Block<E> p_depth_, gs_depth_, gs_rows_;         // (rows, keys): p and gs, in their place where they are of one type
+  Block<E> buffer_;
+  Block<T> row_;
   RowRanges ranges_;
 };
 
@@ -208,7 +272,8 @@ void sum_shares(const AttentionGradient& t, const KeyOwner& owner, const std::ve
           const T* share = shares[size_t(piece)] + at;
           for (int64_t i = 0; i < dim; ++i) sum[i] += share[i];
         }
-        write_row(sum.data(), dim, T(1), of_values ? t.gv : t.gk, t.plan.kv_offsets[owner.sequence] + j, owner.kv_head);
+        write_row(sum.data(), dim, of_values ? T(1) : T(t.plan.shape.scale), of_values ? t.gv : t.gk,
+                  t.plan.kv_offsets[owner.sequence] + j, owner.kv_head);
       }
     }
   });
@@ -226,8 +291,9 @@ std::vector<AttentionPiece> cut_for_backward(const AttentionPlan& plan) {
   return cut_rows(plan, std::max<int64_t>(4, (blocks + pieces_each - 1) / pieces_each) * block_rows);
 }
 
-template <class T>
+template <class E>
 void attention_backward_as(const AttentionGradient& t) {
+  using T = SumOf<E>;
   const std::vector<AttentionPiece> pieces = cut_for_backward(t.plan);
   const std::vector<KeyOwner> owners = owners_of(t.plan, pieces);
   int64_t most_rows = 0;
@@ -241,7 +307,7 @@ void attention_backward_as(const AttentionGradient& t) {
     }
   }
   parallel_for_pieces(pieces, [&](int64_t begin, int64_t end) {
-    Backward<T> backward(t, most_rows);
+    Backward<E> backward(t, most_rows);
     for (int64_t i = begin; i < end; ++i) backward.run(pieces[size_t(i)], shares[size_t(i)]);
   });
   for (const KeyOwner& owner : owners)
@@ -249,10 +315,7 @@ void attention_backward_as(const AttentionGradient& t) {
 }
 
 void run_attention_backward(const AttentionGradient& t) {
-  if (t.q.dtype == DType::f64)
-    attention_backward_as<double>(t);
-  else
-    attention_backward_as<float>(t);
+  with_elements(t.q.dtype, [&]<class E>(E) { attention_backward_as<E>(t); });
 }
 
 }  // namespace

@@ -35,6 +35,16 @@ HWY_INLINE void with_storage(DType dtype, F f) {
   }
 }
 
+// Calls f(E()) for the elements E that tensors of a dtype are multiplied as.
+template <class F>
+HWY_INLINE void with_elements(DType dtype, F f) {
+  if (dtype == DType::f64) return f(double());
+#if HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64
+  if (dtype == DType::bf16 && multiplies_bf16_pairs()) return f(Bf16Pair());
+#endif
+  f(float());
+}
+
 // Short sequences have a few rows a head, far apart: no hardware prefetcher follows them from one head to the next.
 template <class S>
 HWY_INLINE void prefetch_next(const HeadRows& in, const S* row, int64_t n) {
@@ -68,6 +78,70 @@ void write_row(const T* in, int64_t n, T factor, const HeadRows& out, int64_t to
   });
 }
 
+// The n factors of a row, as they are multiplied.
+template <class E>
+void read_factors(const HeadRows& in, int64_t token, int64_t head, int64_t n, E* out) {
+  if constexpr (std::is_same_v<E, Bf16Pair>) {
+    const bf16_t* p = in.row<bf16_t>(token, head);
+    prefetch_next(in, p, n);
+    std::memset(out + n / 2, 0, sizeof(E));  // where n is odd, the absent one
+    std::memcpy(out, p, size_t(n) * sizeof(bf16_t));
+  } else {
+    read_row(in, token, head, n, E(1), out);
+  }
+}
+
+// Zeros in place of the given factors of a row.
+template <class E>
+void clear_factors(E* row, int64_t begin, int64_t end) {
+  auto* p = factors_of(row);
+  if (begin < end) std::memset(static_cast<void*>(p + begin), 0, size_t(end - begin) * sizeof(*p));
+}
+
+// out[i] = (lower[i], upper[i]), i < n, and on to the end of the last vector.
+HWY_INLINE void pair_rows(const bf16_t* lower, const bf16_t* upper, int64_t n, Bf16Pair* out) {
+  const hn::ScalableTag<uint32_t> d;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  for (int64_t i = 0; i < n; i += lanes(d)) {
+    const auto word = [&](const bf16_t* row) HWY_ATTR {
+      const auto* p = reinterpret_cast<const uint16_t*>(row + i);
+      return hn::PromoteTo(d, i + lanes(d) <= n ? hn::LoadU(d16, p) : load_lanes(d16, p, n - i));
+    };
+    hn::StoreU(hn::Or(word(lower), hn::ShiftLeft<16>(word(upper))), d, reinterpret_cast<uint32_t*>(out + i));
+  }
+}
+
+// out[i] = (lower lane i, upper lane i), rounded to bf16.
+template <class D, class V>
+HWY_INLINE void store_pairs(D d, V lower, V upper, Bf16Pair* out) {
+  const hn::Rebind<uint32_t, D> du;
+  const auto word = [&](V v) HWY_ATTR { return hn::PromoteTo(du, narrow<bf16_t>(d, v)); };
+  hn::StoreU(hn::Or(word(lower), hn::ShiftLeft<16>(word(upper))), du, reinterpret_cast<uint32_t*>(out));
+}
+
+// Rows [0, count) of n factors become pairs of rows, an absent last one zeros: the depth of a product then.
+HWY_INLINE void pair_rows(Block<Bf16Pair> rows, int64_t count, int64_t n, Block<Bf16Pair> out) {
+  if (count % 2) clear_factors(rows.row(count), 0, n);
+  for (int64_t i = 0; i < count; i += 2)
+    pair_rows(factors_of(rows.row(i)), factors_of(rows.row(i + 1)), n, out.row(i / 2));
+}
+
+// The rows of tokens as the depth of a product with D columns: (tokens, D), or (⌈tokens / 2⌉, D) pairs.
+template <class E>
+void read_depth(const HeadRows& in, Range tokens, int64_t head, int64_t dim, Block<E> out,
+                [[maybe_unused]] Block<E> buffer) {
+  for (int64_t token = tokens.begin; token < tokens.end; token += Element<E>::factors) {
+    E* row = out.row((token - tokens.begin) / Element<E>::factors);
+    if constexpr (std::is_same_v<E, Bf16Pair>) {
+      const int64_t count = std::min<int64_t>(2, tokens.end - token);
+      for (int64_t i = 0; i < count; ++i) read_factors(in, token + i, head, dim, buffer.row(i));
+      pair_rows(buffer, count, dim, {row, 0});
+    } else {
+      read_factors(in, token, head, dim, row);
+    }
+  }
+}
+
 // out (n, 4), rows `stride` apart, = the transpose of four rows of n.
 HWY_INLINE void transpose_four(const float* const rows[4], int64_t n, float* out, int64_t stride) {
   const hn::FixedTag<float, 4> d;
@@ -92,26 +166,27 @@ HWY_INLINE void transpose_four(const double* const rows[4], int64_t n, double* o
     for (int64_t j = 0; j < 4; ++j) out[i * stride + j] = rows[j][i];
 }
 
-// out (dim, tokens) = the transposed rows of `in`, with zero columns to a multiple of four and of a vector. `buffer`:
-// four rows of padded(dim).
-template <class T>
-void read_transposed(const HeadRows& in, Range tokens, int64_t head, int64_t dim, Block<T> out, Block<T> buffer) {
+// out (dim, tokens) = the transposed rows of `in`, elements along dim kept together, with zero columns to a multiple of
+// four and of a vector. `buffer`: four rows of padded(dim).
+template <class E>
+void read_transposed(const HeadRows& in, Range tokens, int64_t head, int64_t dim, Block<E> out, Block<E> buffer) {
+  using T = SumOf<E>;  // pairs are moved as f32
   const int64_t columns = (padded<T>(tokens.size()) + 3) / 4 * 4;
   for (int64_t column = 0; column < columns; column += 4) {
     const T* rows[4];
     for (int64_t j = 0; j < 4; ++j) {
       const int64_t token = tokens.begin + column + j;
-      rows[j] = buffer.row(j);
+      rows[j] = reinterpret_cast<const T*>(buffer.row(j));
       if (token >= tokens.end) {
-        std::fill_n(buffer.row(j), dim, T(0));
-      } else if (in.dtype == dtype_of<T>) {
+        std::memset(static_cast<void*>(buffer.row(j)), 0, size_t(elements<E>(dim)) * sizeof(E));
+      } else if (std::is_same_v<E, T> && in.dtype == dtype_of<T>) {
         rows[j] = in.row<T>(token, head);
         prefetch_next(in, rows[j], dim);
       } else {
-        read_row(in, token, head, dim, T(1), buffer.row(j));
+        read_factors(in, token, head, dim, buffer.row(j));
       }
     }
-    transpose_four(rows, dim, out.data + column, out.stride);
+    transpose_four(rows, elements<E>(dim), reinterpret_cast<T*>(out.data) + column, out.stride);
   }
 }
 

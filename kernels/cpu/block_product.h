@@ -2,6 +2,9 @@
 // are made of. Tiles of C, up to 6 rows by 4 vectors (2 where a set has 16 registers), stay in registers over the whole
 // depth. Included after kernels/cpu/simd.h, once for each instruction set.
 //
+// A and B hold elements E: float or double, or with AVX-512 BF16 two bf16 factors that are neighbours in depth, which
+// one instruction multiplies and adds to an f32 sum. Depth is counted in factors wherever a caller names it.
+//
 // Columns come in whole vectors: B and C are padded, and start at cache lines. `padded_stride` keeps rows an odd number
 // of cache lines apart, so that a column of vectors spreads over all sets of a cache.
 #if defined(MORA_KERNELS_CPU_BLOCK_PRODUCT_H_) == defined(HWY_TARGET_TOGGLE)
@@ -36,6 +39,43 @@ int64_t padded_stride(int64_t n) {
   return ((n + line - 1) / line | 1) * line;
 }
 
+struct Bf16Pair {
+  float bits;  // the factor of the lower depth in the lower half
+};
+
+// Of an element: what its products are summed in, its factors, and how many of them there are.
+template <class E>
+struct Element {
+  using Sum = E;
+  using Factor = E;
+  static constexpr int64_t factors = 1;
+};
+template <>
+struct Element<Bf16Pair> {
+  using Sum = float;
+  using Factor = bf16_t;
+  static constexpr int64_t factors = 2;
+};
+template <class E>
+using SumOf = typename Element<E>::Sum;
+
+// The elements that hold the given factors.
+template <class E>
+Range elements(Range factors) {
+  constexpr int64_t each = Element<E>::factors;
+  return {factors.begin / each, (factors.end + each - 1) / each};
+}
+template <class E>
+int64_t elements(int64_t factors) {
+  return elements<E>(Range{0, factors}).end;
+}
+
+// The factors of a row of elements.
+template <class E>
+typename Element<E>::Factor* factors_of(E* row) {
+  return reinterpret_cast<typename Element<E>::Factor*>(row);
+}
+
 template <class T>
 struct Block {
   T* data;
@@ -58,9 +98,22 @@ Operand<T> transposed(Block<T> a) {
   return {a.data, 1, a.stride};
 }
 
+template <class D, class V>
+HWY_INLINE void add_product(D, V a, V b, V& sum, hn::TFromD<D> /*element*/) {
+  sum = hn::MulAdd(a, b, sum);
+}
+#if HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64
+// No instruction set of this Highway has it, so the assembler is asked; whether the processor has it, the caller asked.
+template <class D, class V>
+HWY_INLINE void add_product(D, V a, V b, V& sum, Bf16Pair) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+}
+#endif
+
 // c (ROWS, VECTORS vectors) = [c +] Σ_k a(·, k)·b(k, ·)
-template <int ROWS, int VECTORS, class T>
-void multiply_tile(Operand<T> a, Block<T> b, Block<T> c, int64_t depth, bool accumulate) {
+template <int ROWS, int VECTORS, class E>
+void multiply_tile(Operand<E> a, Block<E> b, Block<SumOf<E>> c, int64_t depth, bool accumulate) {
+  using T = SumOf<E>;
   const hn::ScalableTag<T> d;
   const int64_t step = lanes(d);
   hn::Vec<decltype(d)> sum[ROWS][VECTORS];
@@ -69,8 +122,8 @@ void multiply_tile(Operand<T> a, Block<T> b, Block<T> c, int64_t depth, bool acc
 #pragma GCC unroll 4
     for (int j = 0; j < VECTORS; ++j) sum[i][j] = accumulate ? hn::Load(d, c.row(i) + j * step) : hn::Zero(d);
   }
-  const T* pa = a.data;
-  const T* pb = b.data;
+  const T* pa = reinterpret_cast<const T*>(a.data);
+  const T* pb = reinterpret_cast<const T*>(b.data);
   for (int64_t k = 0; k < depth; ++k, pa += a.column, pb += b.stride) {
     hn::Vec<decltype(d)> vb[VECTORS];
 #pragma GCC unroll 4
@@ -79,7 +132,7 @@ void multiply_tile(Operand<T> a, Block<T> b, Block<T> c, int64_t depth, bool acc
     for (int i = 0; i < ROWS; ++i) {
       const auto va = hn::Set(d, pa[i * a.row]);
 #pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; ++j) sum[i][j] = hn::MulAdd(va, vb[j], sum[i][j]);
+      for (int j = 0; j < VECTORS; ++j) add_product(d, va, vb[j], sum[i][j], E{});
     }
   }
 #pragma GCC unroll 8
@@ -89,14 +142,14 @@ void multiply_tile(Operand<T> a, Block<T> b, Block<T> c, int64_t depth, bool acc
   }
 }
 
-template <class T>
-using MultiplyTile = void (*)(Operand<T>, Block<T>, Block<T>, int64_t, bool);
+template <class E>
+using MultiplyTile = void (*)(Operand<E>, Block<E>, Block<SumOf<E>>, int64_t, bool);
 
 // The function for a tile of the given size.
-template <class T>
-MultiplyTile<T> tile_function(int64_t rows, int64_t vectors) {
+template <class E>
+MultiplyTile<E> tile_function(int64_t rows, int64_t vectors) {
   static constexpr auto table = []<int... I>(std::integer_sequence<int, I...>) {
-    return std::array<MultiplyTile<T>, sizeof...(I)>{&multiply_tile<I / tile_vectors + 1, I % tile_vectors + 1, T>...};
+    return std::array<MultiplyTile<E>, sizeof...(I)>{&multiply_tile<I / tile_vectors + 1, I % tile_vectors + 1, E>...};
   }
   (std::make_integer_sequence<int, tile_rows * tile_vectors>());
   return table[size_t((rows - 1) * tile_vectors + vectors - 1)];
@@ -109,19 +162,20 @@ struct Extent {
 };
 
 // Rows [0, m) of C = [C +] A·B, a tile of rows at a time; extent(rows) says how much of each tile to compute.
-template <class T, class ExtentOf>
-void multiply(int64_t m, Operand<T> a, Block<T> b, Block<T> c, bool accumulate, ExtentOf extent) {
-  const int64_t step = lanes(hn::ScalableTag<T>());
+template <class E, class ExtentOf>
+void multiply(int64_t m, Operand<E> a, Block<E> b, Block<SumOf<E>> c, bool accumulate, ExtentOf extent) {
+  const int64_t step = lanes(hn::ScalableTag<SumOf<E>>());
   const int64_t tiles = (m + tile_rows - 1) / tile_rows;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const Range rows{m * tile / tiles, m * (tile + 1) / tiles};
     const Extent e = extent(rows);
-    if (e.depth.empty()) continue;
-    const Operand<T> tile_a{a.data + rows.begin * a.row + e.depth.begin * a.column, a.row, a.column};
+    const Range depth = elements<E>(e.depth);
+    if (depth.empty()) continue;
+    const Operand<E> tile_a{a.data + rows.begin * a.row + depth.begin * a.column, a.row, a.column};
     for (int64_t column = e.columns.begin / step * step; column < e.columns.end; column += tile_vectors * step) {
       const int64_t vectors = std::min<int64_t>(tile_vectors, (e.columns.end - column + step - 1) / step);
-      tile_function<T>(rows.size(), vectors)(tile_a, {b.row(e.depth.begin) + column, b.stride},
-                                             {c.row(rows.begin) + column, c.stride}, e.depth.size(), accumulate);
+      tile_function<E>(rows.size(), vectors)(tile_a, {b.row(depth.begin) + column, b.stride},
+                                             {c.row(rows.begin) + column, c.stride}, depth.size(), accumulate);
     }
   }
 }

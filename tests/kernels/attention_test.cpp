@@ -4,6 +4,7 @@
 
 #include "engine/parallel.h"
 #include "kernels/attention_reference.h"
+#include "kernels/matmul.h"
 
 namespace mora::test {
 namespace {
@@ -114,6 +115,22 @@ TEST_P(AttentionOfDType, FewerQueriesThanKeys) {
       Problem({6, 2, 64, q_offsets, kv_offsets, shape}, GetParam()).check(4);
     }
   }
+}
+
+// Pairs of bf16 factors, where the processor multiplies them, and f32 after widening.
+TEST(Attention, Bf16BothWays) {
+  const auto offsets = offsets_of({130, 301, 1, 64});
+  const kernels::Bf16Products measured = kernels::bf16_products();
+  for (const auto products : {kernels::Bf16Products::native, kernels::Bf16Products::widened}) {
+    kernels::set_bf16_products(products);
+    for (int64_t dim : {64, 33})
+      for (const AttentionShape& shape : {full(dim), causal(dim), causal(dim, 47)}) {
+        SCOPED_TRACE(fmt::format("native {} D {} causal {} window {}", products == kernels::Bf16Products::native, dim,
+                                 shape.causal, shape.window));
+        Problem({6, 2, dim, offsets, offsets, shape}, DType::bf16).check(4);
+      }
+  }
+  kernels::set_bf16_products(measured);
 }
 
 TEST(Attention, Windows) {
