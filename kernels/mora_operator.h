@@ -35,8 +35,8 @@ struct MoraOperator {
 
 // s = C(x).  x (N, k) → s (N, chunks, r̂)
 MORA_KERNEL(mora_compress, const Tensor& x, Tensor& s, const MoraOperator& op);
-// gx = Cᵀ(gs).
-MORA_KERNEL(mora_compress_adjoint, const Tensor& gs, Tensor& gx, const MoraOperator& op);
+// gx = Cᵀ(gs) [+ gx].
+MORA_KERNEL(mora_compress_adjoint, const Tensor& gs, Tensor& gx, const MoraOperator& op, bool accumulate);
 // y = D(z) [+ y].  z (N, chunks, r̂) → y (N, d)
 MORA_KERNEL(mora_decompress, const Tensor& z, Tensor& y, const MoraOperator& op, bool accumulate);
 // gz = Dᵀ(gy).

@@ -144,11 +144,10 @@ struct MoraLinearBackward {
     if (need[1]) kernels::matmul(op.rows(gz), op.rows(op.compressed(x)), gm, {.transpose_a = true});
     if (!need[0]) return;
     kernels::linear_backward(gy, *op.w, gx);
-    Tensor gs = Tensor::empty(gz.meta()), share = Tensor::empty(gx.meta());
+    Tensor gs = Tensor::empty(gz.meta());
     Tensor gs_rows = op.rows(gs);
     kernels::matmul(op.rows(gz), m, gs_rows, {});
-    kernels::mora_compress_adjoint(gs, share, op.op);
-    kernels::axpy(share, gx, 1.0);
+    kernels::mora_compress_adjoint(gs, gx, op.op, true);
   }
   Tensors composite(const Tensor& x, const Tensor& m, const Tensor& gy) const {
     return composite_backward(op, gy, need, x, m);

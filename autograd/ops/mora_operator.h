@@ -41,7 +41,7 @@ struct MoraCompressAdjoint {  // gx = Cᵀ(gs)
     check_compressed(gs, op, name);
     return {{gs.shape[0], op.in}, gs.dtype, gs.device};
   }
-  void forward(const Tensor& gs, Tensor& gx) const { kernels::mora_compress_adjoint(gs, gx, op); }
+  void forward(const Tensor& gs, Tensor& gx) const { kernels::mora_compress_adjoint(gs, gx, op, false); }
   Tensors vjp(const Saved&, const Tensor& g, Need) const { return {apply(MoraCompress{op}, g)}; }
 };
 

@@ -162,28 +162,33 @@ void gather(const Side<C>& side, const C* wide, C* narrow, C* chunk) {
   for (const Run& run : side.direct) add(wide + run.wide, narrow + run.narrow, run.length);
   const int64_t half = side.rank / 2;
   for (size_t c = 0; c < side.rotated.size(); ++c) {
-    for (const Run& run : side.rotated[c]) std::copy_n(wide + run.wide, run.length, chunk + run.narrow);
-    rotate(chunk, side.table->cos.data() + int64_t(c) * half, side.table->sin.data() + int64_t(c) * half, half, C(1),
+    const auto& parts = side.rotated[c];
+    const C* from = parts.size() == 1 ? wide + parts[0].wide : chunk;
+    if (parts.size() > 1)
+      for (const Run& run : parts) std::copy_n(wide + run.wide, run.length, chunk + run.narrow);
+    rotate(from, side.table->cos.data() + int64_t(c) * half, side.table->sin.data() + int64_t(c) * half, half, C(1),
            narrow + int64_t(c) % side.slots * side.rank, int64_t(c) >= side.slots);
   }
 }
 
-// wide = what each of its elements gets back from the narrow side: Cᵀ, and D.
+// wide += what each of its elements gets back from the narrow side: Cᵀ, and D.
 template <class C>
 void scatter(const Side<C>& side, const C* narrow, C* wide, C* chunk) {
   if (side.grouped) {
     for_groups(side.wide, side.rank, [&](int64_t i, int64_t begin, int64_t end) {
-      for (int64_t j = begin; j < end; ++j) wide[j] = narrow[i];
+      for (int64_t j = begin; j < end; ++j) wide[j] += narrow[i];
     });
     return;
   }
-  std::fill_n(wide, side.wide, C(0));
   for (const Run& run : side.direct) add(narrow + run.narrow, wide + run.wide, run.length);
   const int64_t half = side.rank / 2;
   for (size_t c = 0; c < side.rotated.size(); ++c) {
+    const auto& parts = side.rotated[c];
+    const bool in_place = parts.size() == 1;
     rotate(narrow + int64_t(c) % side.slots * side.rank, side.table->cos.data() + int64_t(c) * half,
-           side.table->sin.data() + int64_t(c) * half, half, C(-1), chunk, false);
-    for (const Run& run : side.rotated[c]) add(chunk + run.narrow, wide + run.wide, run.length);
+           side.table->sin.data() + int64_t(c) * half, half, C(-1), in_place ? wide + parts[0].wide : chunk, in_place);
+    if (in_place) continue;
+    for (const Run& run : parts) add(chunk + run.narrow, wide + run.wide, run.length);
   }
 }
 
@@ -210,13 +215,17 @@ void apply(const Tensor& from, Tensor& to, const MoraOperator& op, Step step, bo
       T* target = y + n * to_row;
       C* result = out.data();
       if constexpr (std::is_same_v<T, C>)
-        if (!accumulate) result = target;
-      gathers ? gather(side, row, result, chunk.data()) : scatter(side, row, result, chunk.data());
-      if (accumulate)
+        result = target;
+      else if (accumulate)
         map(
-            d, to_row, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }, target, static_cast<const T*>(target),
-            static_cast<const C*>(result));
-      else if (!std::is_same_v<T, C>)
+            d, to_row, [](auto v) HWY_ATTR { return v; }, result, static_cast<const T*>(target));
+      if (gathers) {
+        gather(side, row, result, chunk.data());
+      } else {
+        if (!accumulate) std::fill_n(result, to_row, C(0));
+        scatter(side, row, result, chunk.data());
+      }
+      if constexpr (!std::is_same_v<T, C>)
         map(
             d, to_row, [](auto v) HWY_ATTR { return v; }, target, static_cast<const C*>(result));
     }
@@ -250,8 +259,8 @@ void run(std::string_view name, const Tensor& from, Tensor& to, const MoraOperat
 void mora_compress(const Tensor& x, Tensor& s, const MoraOperator& op) {
   run("mora_compress", x, s, op, Step::compress);
 }
-void mora_compress_adjoint(const Tensor& gs, Tensor& gx, const MoraOperator& op) {
-  run("mora_compress_adjoint", gs, gx, op, Step::compress_adjoint);
+void mora_compress_adjoint(const Tensor& gs, Tensor& gx, const MoraOperator& op, bool accumulate) {
+  run("mora_compress_adjoint", gs, gx, op, Step::compress_adjoint, accumulate);
 }
 void mora_decompress(const Tensor& z, Tensor& y, const MoraOperator& op, bool accumulate) {
   run("mora_decompress", z, y, op, Step::decompress, accumulate);

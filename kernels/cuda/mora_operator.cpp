@@ -55,9 +55,10 @@ void mora_compress(const Tensor& x, Tensor& s, const MoraOperator& op) {
             [&](const OperatorSide& side) { launch_operator_gather(side, x.dim(0), view(x), output(s)); });
 }
 
-void mora_compress_adjoint(const Tensor& gs, Tensor& gx, const MoraOperator& op) {
-  with_side("mora_compress_adjoint", gx, gs, op, true,
-            [&](const OperatorSide& side) { launch_operator_scatter(side, gx.dim(0), view(gs), output(gx), false); });
+void mora_compress_adjoint(const Tensor& gs, Tensor& gx, const MoraOperator& op, bool accumulate) {
+  with_side("mora_compress_adjoint", gx, gs, op, true, [&](const OperatorSide& side) {
+    launch_operator_scatter(side, gx.dim(0), view(gs), output(gx), accumulate);
+  });
 }
 
 void mora_decompress(const Tensor& z, Tensor& y, const MoraOperator& op, bool accumulate) {

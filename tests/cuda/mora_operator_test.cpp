@@ -20,7 +20,7 @@ void expect_operator(const MoraOperator& op, int64_t tokens, DType dtype) {
       unwritten(in, dtype), unwritten(out, dtype), unwritten(narrow, dtype), random(out, 4)};
   expect_twins(tensors, 2 * tolerance(dtype), [&](Tensors& t) {
     kernels::mora_compress(t[0], t[3], op);
-    kernels::mora_compress_adjoint(t[1], t[4], op);
+    kernels::mora_compress_adjoint(t[1], t[4], op, false);
     kernels::mora_decompress(t[1], t[5], op, false);
     kernels::mora_decompress_adjoint(t[2], t[6], op);
     kernels::mora_decompress(t[1], t[7], op, true);

@@ -160,7 +160,7 @@ TEST(MoraOperator, AdjointsInEveryDType) {
         const Tensor gs = tensor_of(normal_values(narrow.numel(), 2), narrow, dtype);
         Tensor cx = Tensor::empty(narrow, dtype), cgs = Tensor::empty({5, s.k}, dtype);
         mora_compress(x, cx, op);
-        mora_compress_adjoint(gs, cgs, op);
+        mora_compress_adjoint(gs, cgs, op, false);
         EXPECT_NEAR(dot(cx, gs), dot(x, cgs), allowed) << int(kind) << " C " << s.k << " " << s.d << " " << s.rank;
         const Tensor gy = tensor_of(normal_values(5 * s.d, 3), {5, s.d}, dtype);
         Tensor dz = Tensor::empty({5, s.d}, dtype), dgy = Tensor::empty(narrow, dtype);
@@ -168,6 +168,21 @@ TEST(MoraOperator, AdjointsInEveryDType) {
         mora_decompress_adjoint(gy, dgy, op);
         EXPECT_NEAR(dot(dz, gy), dot(gs, dgy), allowed) << int(kind) << " D " << s.k << " " << s.d << " " << s.rank;
       }
+}
+
+TEST(MoraOperator, CompressAdjointAddsWhereAsked) {
+  for (OperatorKind kind : kinds)
+    for (DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      const MoraOperator op{kind, 25, 31, 6};
+      const Tensor gs = tensor_of(normal_values(2 * op.chunks() * 6, 1), {2, op.chunks(), 6}, dtype);
+      Tensor gx = tensor_of(normal_values(50, 2), {2, 25}, dtype), alone = Tensor::empty({2, 25}, dtype);
+      Values expected = values_of(gx);
+      mora_compress_adjoint(gs, gx, op, true);
+      mora_compress_adjoint(gs, alone, op, false);
+      const Values added = values_of(alone);
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += added[i];
+      EXPECT_LE(test::difference(values_of(gx), expected), test::tolerance(dtype)) << int(kind);
+    }
 }
 
 TEST(MoraOperator, DecompressAddsWhereAsked) {
