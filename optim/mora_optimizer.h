@@ -48,6 +48,7 @@ class MoRAOptimizer {
     base_->resize(i, std::move(value), select);
   }
   void restart(size_t i, Tensor value) { base_->restart(i, std::move(value)); }
+  void set_rank_scale(size_t i, double scale) { base_->set_rank_scale(i, scale); }
 
  private:
   std::string first_not_finite(std::span<Tensor> gradients) const;

@@ -43,8 +43,8 @@ void Optimizer::step(std::span<const Tensor> gradients, double lr) {
     if (!gradients[i].defined()) continue;
     require<ShapeError>(gradients[i].meta() == p.value.meta(), "optimizer: parameter '{}' {} with a gradient {}",
                         p.name, p.value.shape(), gradients[i].shape());
-    updates.push_back({p, gradients[i], moments_[i], lr * p.lr_scale, p.weight_decay.value_or(weight_decay_),
-                       moments_[i].steps() + 1});
+    updates.push_back({p, gradients[i], moments_[i], lr * p.lr_scale * p.rank_scale,
+                       p.weight_decay.value_or(weight_decay_), moments_[i].steps() + 1});
   }
   update(updates);
   for (const Update& u : updates) *u.moments.step.mutable_data<int64_t>() += 1;

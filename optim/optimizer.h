@@ -17,6 +17,7 @@ struct Parameter {
   std::string name;
   Tensor value;
   double lr_scale = 1;                   // of the step's learning rate: LoRA+'s B, a head of its own
+  double rank_scale = 1;                 // of it too, by rank events: MoRAScheduler::rank_scale
   std::optional<double> weight_decay{};  // 0 for biases and norms
   bool is_weight = true;                 // false for biases and norms: no trust ratio (LARS, LAMB), no scale (ASAM)
 };
@@ -46,6 +47,7 @@ class Optimizer {
   // columns (old moment → new); its step count goes on. `restart` gives it a new tensor and forgets its past.
   void resize(size_t i, Tensor value, const std::function<Tensor(const Tensor&)>& select);
   void restart(size_t i, Tensor value);
+  void set_rank_scale(size_t i, double scale) { parameters_.at(i).rank_scale = scale; }
 
  protected:
   struct Moments {

@@ -5,13 +5,15 @@
 
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
+#include "optim/mora_scheduler.h"
 
 namespace mora {
 namespace {
 
 using Kind = AdapterSpec::Kind;
+using kernels::OperatorKind;
 
-constexpr const char* initial_parameters_name = "initial_parameters";
+constexpr const char *initial_parameters_name = "initial_parameters", *initial_reach_name = "initial_reach";
 
 // The adapted layers with their places among the optimizer's parameters.
 std::map<std::string, LayerParameters> layers_of(MoRAModel& model, const MoRAOptimizer& optimizer) {
@@ -33,6 +35,20 @@ std::map<std::string, LayerParameters> layers_of(MoRAModel& model, const MoRAOpt
 // whose r̂² is that of LoRA's, as many.
 int64_t component_size(const MoRALinear& linear) {
   return linear.in() + linear.out() + int64_t(linear.layer().spec().kind == Kind::adalora);
+}
+
+// n of MoRAScheduler::rank_scale, up to a constant of the layer.
+double reach_of(const MoRALayer& layer) {
+  const auto* mora = dynamic_cast<const MoRA*>(&layer);
+  if (!mora) return double(layer.rank());
+  const double side = double(mora->op().rank);
+  switch (mora->op().kind) {
+    case OperatorKind::sharing:
+    case OperatorKind::group:
+    case OperatorKind::group_sharing:
+    case OperatorKind::sharing_group: return std::sqrt(double(mora->op().in) * side);
+    default: return side;  // it reads inputs as they are, or turned
+  }
 }
 
 // Folds a MoRA layer and starts a new M.
@@ -65,6 +81,7 @@ RankAllocator::RankAllocator(MoRAModel& model, MoRAOptimizer& optimizer, const A
   for (const auto& [path, layer] : layers_) {
     layers.push_back(layer);
     sizes_.push_back(component_size(*model.adapted().at(path)));
+    initial_reach_.push_back(reach_of(*layer.layer));
     schedule_.initial += layer.layer->rank() * sizes_.back();
     of_rank_one += sizes_.back();
   }
@@ -85,6 +102,7 @@ std::optional<RankEvent> RankAllocator::after_update(int64_t update, std::span<c
   const auto allocations = allocate(scores, sizes_, schedule_.at(update), options_.limits);
   size_t l = 0;
   for (const auto& [path, layer] : layers_) apply(layer, path, allocations[l++], update);
+  scale_rates();
   return ranks_now("allocation", model_);
 }
 
@@ -112,9 +130,25 @@ void RankAllocator::apply(const LayerParameters& layer, const std::string& path,
   });
 }
 
+// Of what a rank event resizes; DoRA's magnitudes are as many as ever.
+void RankAllocator::scale_rates() {
+  if (!options_.scale_lr) return;
+  size_t l = 0;
+  for (const auto& [path, layer] : layers_) {
+    const double scale = MoRAScheduler::rank_scale(initial_reach_[l++], reach_of(*layer.layer));
+    const bool square = layer.layer->spec().kind == Kind::mora;
+    size_t next = 0;
+    layer.layer->visit_parameters([&, &indices = layer.indices](const std::string& name, Tensor&) {
+      const size_t i = indices[next++];
+      if (square || component_dimension(name)) optimizer_.set_rank_scale(i, scale);
+    });
+  }
+}
+
 std::vector<NamedTensor> RankAllocator::state() const {
   std::vector<NamedTensor> list = importance_->state(optimizer_.parameters());
   list.push_back({initial_parameters_name, Tensor::from(std::vector<int64_t>{schedule_.initial}, {1})});
+  list.push_back({initial_reach_name, Tensor::from(initial_reach_, {std::ssize(initial_reach_)})});
   return list;
 }
 
@@ -126,9 +160,12 @@ void RankAllocator::load_state(std::span<const NamedTensor> saved) {
                      "rank state: '{}' is missing or does not fit", mine.name);
     if (mine.name == initial_parameters_name)
       schedule_.initial = *found->tensor.data<int64_t>();
+    else if (mine.name == initial_reach_name)
+      std::ranges::copy(found->tensor.values<double>(), initial_reach_.begin());
     else
       std::memcpy(mine.tensor.mutable_raw(), found->tensor.raw(), mine.tensor.bytes());
   }
+  scale_rates();
 }
 
 RankEvent restart_all(MoRAModel& model, MoRAOptimizer& optimizer, const RestartOptions& options, int64_t number) {

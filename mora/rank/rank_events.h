@@ -28,7 +28,8 @@ struct AllocationOptions {
   int64_t interval = 1;
   AllocationLimits limits;
   ImportanceKind importance = ImportanceKind::sensitivity;
-  uint64_t seed = 0;  // of what is added
+  bool scale_lr = false;  // MoRAScheduler::rank_scale
+  uint64_t seed = 0;      // of what is added
 };
 
 // Moves ranks between layers. LoRA, DoRA, AdaLoRA: components are pruned and added with their moments, which leaves the
@@ -42,18 +43,20 @@ class RankAllocator {
   // After update `update` (from 1), made with these gradients.
   std::optional<RankEvent> after_update(int64_t update, std::span<const Tensor> gradients);
 
-  // For checkpoints: the initial budget and what is known of the importance.
+  // For checkpoints: the initial budget and sizes, and what is known of the importance.
   std::vector<NamedTensor> state() const;
   void load_state(std::span<const NamedTensor> saved);
 
  private:
   void apply(const LayerParameters& layer, const std::string& path, const LayerAllocation& allocation, int64_t update);
+  void scale_rates();
 
   MoRAModel& model_;
   MoRAOptimizer& optimizer_;
   AllocationOptions options_;
   std::map<std::string, LayerParameters> layers_;  // by module path
   std::vector<int64_t> sizes_;                     // of a component, by layer
+  std::vector<double> initial_reach_;              // n₀ of MoRAScheduler::rank_scale, by layer
   std::optional<Importance> importance_;
   BudgetSchedule schedule_;
 };

@@ -101,6 +101,7 @@ struct AdaptConfig {
   std::optional<int64_t> max_rank;
   std::string importance = "sensitivity";
   int64_t rewarm = 0;
+  bool scale_lr = false;
   bool operator==(const AdaptConfig&) const = default;
 };
 

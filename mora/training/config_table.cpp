@@ -127,7 +127,11 @@ Section<AdaptConfig> adapt_section() {
            at_least(1))
       .choice("importance", &AdaptConfig::importance, {"sensitivity", "gradient", "norm"},
               "smoothed |p * grad| with its uncertainty (AdaLoRA), plain |p * grad|, or the norm of the update")
-      .key("rewarm", &AdaptConfig::rewarm, "updates of re-warm-up after a rank event", at_least(0));
+      .key("rewarm", &AdaptConfig::rewarm, "updates of re-warm-up after a rank event", at_least(0))
+      .key(
+          "scale_lr", &AdaptConfig::scale_lr,
+          "a layer's learning rate rises as its rank falls (lora: by initial rank / rank), so that an update moves its "
+          "output as much as before");
 }
 
 const std::initializer_list<std::string_view> operator_names = {

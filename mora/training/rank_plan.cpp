@@ -15,6 +15,7 @@ AllocationOptions allocation_options(const AdapterConfig& adapter, int64_t total
           .interval = adapt.interval,
           .limits = {.least = adapt.min_rank, .most = adapt.max_rank},
           .importance = parse_importance(adapt.importance),
+          .scale_lr = adapt.scale_lr,
           .seed = seed};
 }
 

@@ -4,13 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <set>
 
 #include "adapters/adapted_model.h"
 #include "autograd/ops/arithmetic.h"
+#include "autograd/ops/reduce.h"
 #include "autograd/ops/shape.h"
+#include "kernels/copy.h"
 #include "loaders/safetensors.h"
 #include "loaders/temporary_directory.h"
 #include "mora/adapters/mora.h"
+#include "optim/mora_scheduler.h"
 
 namespace mora {
 namespace {
@@ -205,6 +209,84 @@ TEST(RankEvents, APrunedAdapterSurvivesBothFormats) {
       EXPECT_LT(worst(hidden_states(run.model), hidden_states(loaded)), 1e-5) << name_of(spec.kind) << " " << path;
       std::filesystem::remove_all(path);
     }
+  }
+}
+
+// How far Adam's first update with a learning rate of 1e-3, divided by `reach`, moves the layer's output.
+double movement(const AdapterSpec& spec, double reach) {
+  constexpr int64_t width = 1024;
+  const auto layer =
+      make_layer(spec, std::make_shared<const kernels::FrozenWeight>(Tensor::zeros({width, width}), Tensor()), 1, 1);
+  const auto normal = [](uint64_t seed) {
+    const RandomStream stream({.seed = seed});
+    Tensor t = Tensor::empty({1, width});
+    for (int64_t i = 0; i < width; ++i) t.mutable_data<float>()[i] = float(stream.normal(uint64_t(i)));
+    return t;
+  };
+  const Tensor x = normal(1), direction = normal(2);
+  std::vector<Parameter> parameters;
+  Tensors leaves;
+  layer->visit_parameters([&](const std::string& name, Tensor& t) {
+    parameters.push_back({.name = name, .value = t});
+    leaves.push_back(t);
+  });
+  Context context;
+  Tensors gradients = grad(sum(layer->update(x, context) * direction), leaves);
+  MoRAOptimizer optimizer(parameters, {.weight_decay = 0, .clip = {}});
+  optimizer.step(gradients, 1e-3 * MoRAScheduler::rank_scale(1, reach), [](Tensors&) { return false; });
+  const NoGrad no_grad;
+  return worst(layer->update(x, context), Tensor::zeros({1, width}));
+}
+
+TEST(RankScale, AnUpdateMovesTheOutputAsMuchAtEveryRank) {
+  // ΔW = s·B·A with s = 1 before and after.
+  const double lora = movement({.kind = Kind::lora, .rank = 64, .alpha = 64}, 64);
+  EXPECT_NEAR(movement({.kind = Kind::lora, .rank = 512, .alpha = 512}, 512) / lora, 1, 0.1);
+  for (const OperatorKind op : {OperatorKind::rotation, OperatorKind::decouple, OperatorKind::truncation}) {
+    const double mora = movement({.kind = Kind::mora, .rank = 8, .op = op}, 128);
+    EXPECT_NEAR(movement({.kind = Kind::mora, .rank = 128, .op = op}, 512) / mora, 1, 0.15) << name_of(op);
+  }
+  for (const OperatorKind op :
+       {OperatorKind::sharing, OperatorKind::group, OperatorKind::group_sharing, OperatorKind::sharing_group}) {
+    const double mora = movement({.kind = Kind::mora, .rank = 8, .op = op}, std::sqrt(128));
+    EXPECT_NEAR(movement({.kind = Kind::mora, .rank = 128, .op = op}, std::sqrt(512)) / mora, 1, 0.1) << name_of(op);
+  }
+}
+
+// The movement of each parameter in an update after an event, with and without the scale.
+TEST(RankScale, EachLayersRateFollowsItsRank) {
+  for (const Kind kind : {Kind::lora, Kind::dora, Kind::adalora, Kind::mora}) {
+    Trained plain({.kind = kind, .rank = 6}, "all-linear"), scaled({.kind = kind, .rank = 6}, "all-linear");
+    std::map<std::string, int64_t> sides;
+    for (const auto& [path, linear] : plain.model.adapted())
+      if (const auto* mora = dynamic_cast<const MoRA*>(&linear->layer())) sides[path] = mora->op().rank;
+    std::map<std::string, Tensor> before;
+    std::set<int64_t> ranks;
+    for (Trained* run : {&plain, &scaled}) {
+      AllocationOptions options = at_once(3, {1, 12});
+      options.scale_lr = run == &scaled;
+      RankAllocator allocator(run->model, run->optimizer, options);
+      allocator.after_update(1, run->gradients);
+      for (const Parameter& p : run->optimizer.parameters()) before[p.name] = kernels::copied(p.value);
+      run->update(9);
+    }
+    for (size_t i = 0; i < plain.optimizer.parameters().size(); ++i) {
+      const Parameter &a = plain.optimizer.parameters()[i], &b = scaled.optimizer.parameters()[i];
+      const std::string path = a.name.substr(0, a.name.rfind('.'));
+      const MoRALayer& layer = plain.model.adapted().at(path)->layer();
+      const auto* mora = dynamic_cast<const MoRA*>(&layer);
+      double expected = mora ? double(sides.at(path)) / double(mora->op().rank) : 6.0 / double(layer.rank());
+      if (a.name.ends_with("magnitude_vector")) expected = 1;
+      ranks.insert(layer.rank());
+      double moved = 0, moved_scaled = 0;
+      for (size_t j = 0; j < a.value.values<float>().size(); ++j) {
+        const double start = double(before.at(a.name).values<float>()[j]);
+        moved += std::abs(double(a.value.values<float>()[j]) - start);
+        moved_scaled += std::abs(double(b.value.values<float>()[j]) - start);
+      }
+      EXPECT_NEAR(moved_scaled / moved, expected, 1e-3 * expected) << a.name;
+    }
+    EXPECT_NE(ranks, std::set<int64_t>{6}) << name_of(kind);
   }
 }
 

@@ -103,13 +103,13 @@ void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 const Kind kinds[] = {
     {"adalora",
      "adapter: {kind: adalora, rank: 4, dropout: 0.1, targets: [query], adapt: {budget: 2, start: 1, end: 8, interval: "
-     "2, rewarm: 1}}"},
+     "2, rewarm: 1, scale_lr: true}}"},
     {"growing_dora",
      "adapter: {kind: dora, rank: 2, dropout: 0.1, targets: [query], adapt: {budget: 3, start: 1, end: 8, interval: 2, "
      "max_rank: 6, importance: gradient}}"},
     {"mora",
      "adapter: {kind: mora, rank: 4, targets: [query], adapt: {budget: 2, start: 1, end: 8, interval: 2, importance: "
-     "norm}}"},
+     "norm, scale_lr: true}}"},
     {"remora",
      "adapter: {kind: mora, rank: 4, operator: sharing, dropout: 0.1, targets: [query], restart: {interval: 2, "
      "operators: [sharing, group], rewarm: 1}}"},
