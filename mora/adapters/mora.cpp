@@ -98,10 +98,13 @@ MoRA::MoRA(AdapterSpec spec, int64_t in, int64_t out, int64_t side, uint64_t ind
   matrix_ = leaf(Tensor::zeros({side, side}, dtype));
 }
 
+int64_t MoRA::side_of_equal_parameters(int64_t rank, int64_t in, int64_t out) {
+  return int64_t(std::sqrt(double((in + out) * rank)) + 0.5);
+}
+
 int64_t MoRA::side_for(const AdapterSpec& spec, int64_t in, int64_t out) {
   require<ConfigError>(spec.rank >= 1, "adapter.rank: {} is below 1", spec.rank);
-  int64_t side = int64_t(std::sqrt(double((in + out) * spec.rank)) + 0.5);
-  side = std::min({side, in, out});
+  const int64_t side = std::min({side_of_equal_parameters(spec.rank, in, out), in, out});
   return is_rotation(spec.op) ? std::max<int64_t>(2, side / 2 * 2) : side;
 }
 

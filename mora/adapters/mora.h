@@ -16,8 +16,9 @@ class MoRA final : public MoRALayer {
   // `side` is r̂. f64 for gradient checks.
   MoRA(AdapterSpec spec, int64_t in, int64_t out, int64_t side, uint64_t index, DType dtype = DType::f32);
 
-  // The side r̂ whose M has as many parameters as LoRA's A and B of rank r: √((in + out)·r), even for the rotations,
-  // and no larger than in and out, beyond which rows of M would be dead.
+  // The side r̂ whose M has as many parameters as LoRA's A and B of rank r: √((in + out)·r), rounded.
+  static int64_t side_of_equal_parameters(int64_t rank, int64_t in, int64_t out);
+  // That side, even for the rotations, and no larger than in and out, beyond which rows of M would be dead.
   static int64_t side_for(const AdapterSpec& spec, int64_t in, int64_t out);
 
   Tensor update(const Tensor& x, Context& context) const override;

@@ -78,6 +78,7 @@ class MetaTrainer {
     if (!options_.resume || !resume_newest(directory_, load, note)) {
       directory_.rewind_metrics(-1);
       directory_.write_config(config_);
+      for (const std::string& line : setup_.notes) progress_.note(line);
     }
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;

@@ -4,6 +4,7 @@
 
 #include "loaders/dataset.h"
 #include "loaders/model_files.h"
+#include "mora/adapters/mora.h"
 #include "mora/models/registry.h"
 
 namespace mora {
@@ -56,6 +57,24 @@ void add_adapters(const Config& c, MoRAModel& model) {
   model.train_whole(whole);
   if (a.kind != "none")
     model.add_adapters(spec_of(a), a.targets, uint64_t(c.train.seed), {a.rank_pattern, a.alpha_pattern}, routed_of(a));
+}
+
+// Where M ends at the smaller side of its weight, it has fewer parameters than LoRA of its rank.
+void note_capped_sides(const MoRAModel& model, std::vector<std::string>& notes) {
+  size_t capped = 0;
+  std::string example;
+  for (const auto& [path, linear] : model.adapted()) {
+    const AdapterSpec& spec = linear->layer().spec();
+    if (spec.kind != AdapterSpec::Kind::mora) continue;
+    const int64_t asked = MoRA::side_of_equal_parameters(spec.rank, linear->in(), linear->out());
+    if (asked <= std::min(linear->in(), linear->out()) || capped++ > 0) continue;
+    example =
+        fmt::format("{}, {} to {}: side {}, where LoRA's parameters of rank {} would make it {}", path, linear->in(),
+                    linear->out(), MoRA::side_for(spec, linear->in(), linear->out()), spec.rank, asked);
+  }
+  if (capped > 0)
+    notes.push_back(fmt::format("note: adapter.rank: the M of {} modules ends at the smaller side of the weight, as {}",
+                                capped, example));
 }
 
 // `balanced`: rows / (classes · rows of the class), as scikit-learn.
@@ -142,7 +161,10 @@ TrainingSetup set_up(const Config& c) {
   if (c.adapter.init_from) info = load_adapter(*c.adapter.init_from, model);
   setup.tasks = read_tasks(c);
   const TaskData& train = setup.tasks[0].train;
-  if (!c.adapter.init_from) add_adapters(c, model);
+  if (!c.adapter.init_from) {
+    add_adapters(c, model);
+    note_capped_sides(model, setup.notes);
+  }
   info.base_model = c.model;
   info.task = name_of(c.task);
   info.labels = train.labels();

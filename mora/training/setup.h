@@ -24,7 +24,8 @@ struct TrainingSetup {
   AdapterInfo info;
   std::vector<TrainingData> tasks;  // in their order; without tasks, one
   Objective objective;
-  int64_t total_parameters = 0;  // frozen and trained
+  int64_t total_parameters = 0;    // frozen and trained
+  std::vector<std::string> notes;  // lines about the fresh adapter for who starts a run
 };
 
 // Throws ConfigError for a setting that this trainer does not support yet, naming it.

@@ -364,6 +364,7 @@ class Trainer {
   void begin() {
     directory_.rewind_metrics(-1);
     directory_.write_config(config_);
+    for (const std::string& line : setup_.notes) progress_.note(line);
     if (ranks_->moves_ranks()) log(ranks_->start());
   }
 

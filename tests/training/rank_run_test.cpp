@@ -2,6 +2,7 @@
 #include <csignal>
 
 #include "mora/adapters/mora.h"
+#include "mora/training/setup.h"
 #include "training/trainer_fixture.h"
 
 namespace mora {
@@ -115,6 +116,22 @@ const Kind kinds[] = {
      "operators: [sharing, group], rewarm: 1}}"},
     {"pissa", "adapter: {kind: lora, rank: 4, init: pissa, targets: [query]}"},
 };
+
+TEST_F(RankRun, AnMThatEndsAtTheSmallerSideIsNoted) {
+  const std::string update = "train: {steps: 1, epochs: null, batch_size: 2, eval_every: null, save_every: null}\n";
+  const Config c =
+      config("run", "adapter: {rank: 256, targets: [query, intermediate.dense], rank_pattern: {query: 8}}\n" + update);
+  const std::vector<std::string> note = {
+      "note: adapter.rank: the M of 6 modules ends at the smaller side of the weight, as "
+      "bert.encoder.layer.0.intermediate.dense, 384 to 1536: side 384, where LoRA's parameters of rank 256 would make "
+      "it 701"};
+  EXPECT_EQ(set_up(c).notes, note);
+  testing::internal::CaptureStderr();
+  train(c, {});
+  EXPECT_NE(testing::internal::GetCapturedStderr().find(note[0] + "\n"), std::string::npos);
+  const std::string saved = (directory / "run/adapter").string();
+  EXPECT_TRUE(set_up(config("again", "adapter: {init_from: " + saved + "}\n")).notes.empty());  // it keeps its side
+}
 
 struct ResumedRankRun : RankRun, ::testing::WithParamInterface<Kind> {};
 
