@@ -11,6 +11,7 @@
 #include "loaders/peft.h"
 #include "loaders/temporary_directory.h"
 #include "mora/adapters/lora.h"
+#include "mora/adapters/mora.h"
 
 namespace mora {
 namespace {
@@ -86,6 +87,35 @@ TEST_F(ExportTest, PeftHoldsALowRankMoRAWithoutLoss) {
   ASSERT_EQ(loaded.adapted().size(), model.adapted().size());
   for (const auto& [path, linear] : model.adapted())
     EXPECT_LT(worst(linear->layer().merged(), loaded.adapted().at(path)->layer().merged()), 1e-12) << path;
+}
+
+TEST_F(ExportTest, EachKindThatPeftHoldsComesBack) {
+  using Kind = AdapterSpec::Kind;
+  using Init = AdapterSpec::Init;
+  const AdapterSpec specs[] = {{.kind = Kind::lora, .rank = 3},
+                               {.kind = Kind::lora, .rank = 3, .rank_stabilized = true},
+                               {.kind = Kind::lora, .rank = 3, .init = Init::pissa},
+                               {.kind = Kind::lora, .rank = 3, .rank_stabilized = true, .init = Init::pissa},
+                               {.kind = Kind::lora, .rank = 3, .init = Init::olora},
+                               {.kind = Kind::dora, .rank = 3},
+                               {.kind = Kind::adalora, .rank = 3},
+                               {.kind = Kind::mora, .rank = 2, .op = OperatorKind::sharing_group}};
+  for (const AdapterSpec& spec : specs) {
+    MoRAModel model = test::adapted_model(llama, spec);
+    if (spec.kind == Kind::mora) {  // with a history
+      for (const auto& [path, linear] : model.adapted())
+        dynamic_cast<MoRA&>(linear->layer()).fold(OperatorKind::truncation, 1);
+      test::randomize(model);
+    }
+    const test::TemporaryDirectory peft;
+    save_peft(peft.path(), model, {.base_model = "", .task = "causal_lm", .pooling = "", .labels = {}});
+    MoRAModel loaded(load_model(llama));
+    load_adapter(peft.path(), loaded);
+    ASSERT_EQ(loaded.adapted().size(), model.adapted().size());
+    for (const auto& [path, linear] : model.adapted())
+      EXPECT_LT(worst(linear->layer().merged(), loaded.adapted().at(path)->layer().merged()), 1e-6)
+          << path << " " << name_of(spec.kind);
+  }
 }
 
 TEST_F(ExportTest, APeftAdapterThatTookItsStartFromTheWeightTakesItAgain) {
