@@ -282,6 +282,7 @@ class Trainer {
     at_.task_start = at_.step;
     at_.epoch = at_.batch = at_.applied = at_.evaluations_since_best = 0;
     at_.best.reset();
+    at_.last_rank_event.reset();
     at_.losses = {.recent = {}, .spikes = at_.losses.spikes};
     continual_.begin_task(++at_.task);
     enter_task();

@@ -178,6 +178,22 @@ TEST_F(Continual, WhatDoesNotGoTogetherIsRefused) {
   EXPECT_THROW(config("t", "{kind: ewc}", "{rank: 2}", "task: regression\n"), ConfigError);
 }
 
+// Experts that came and went in the first task are no events of the second's schedule.
+TEST_F(Continual, EachTasksLearningRateIsThatOfTheFirst) {
+  train(config("run", "{kind: sequential}",
+               "{rank: 2, targets: [query], experts: {count: 3, routing: dynmoe, interval: 1, max_count: 4}}"),
+        {.quiet = true});
+  std::vector<nlohmann::json> rates;
+  int changes = 0;
+  for (const auto& line : metrics("run")) {
+    if (line.contains("lr")) rates.push_back(line["lr"]);
+    changes += line["step"] <= 4 && line.contains("event") && line["event"]["kind"] == "experts";
+  }
+  ASSERT_EQ(rates.size(), 8U);
+  EXPECT_GT(changes, 0);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(rates[i + 4], rates[i]) << i;
+}
+
 struct ResumedContinual : Continual, ::testing::WithParamInterface<const char*> {};
 
 TEST_P(ResumedContinual, StoppedAfterEachUpdateItIsTheSameToTheBit) {
