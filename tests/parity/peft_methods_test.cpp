@@ -44,7 +44,8 @@ void initialise(MoRAModel& model, const AdapterSpec& spec) {
   });
 }
 
-void expect_deltas(const nlohmann::json& golden, const MoRAModel& model, double relative, double absolute) {
+// The norm of each ΔW, and the norm of what 64 of its entries are off by, both relative to PEFT's.
+void expect_deltas(const nlohmann::json& golden, const MoRAModel& model, double relative) {
   for (const auto& [module, expected] : golden.items()) {
     const Tensor delta = model.adapted().at(module)->layer().merged();
     const auto values = delta.values<double>();
@@ -52,8 +53,13 @@ void expect_deltas(const nlohmann::json& golden, const MoRAModel& model, double 
     for (double v : values) squares += v * v;
     EXPECT_NEAR(std::sqrt(squares) / expected["norm"].get<double>(), 1, relative) << module;
     const auto step = expected["step"].get<size_t>();
-    for (size_t i = 0; i < expected["values"].size(); ++i)
-      EXPECT_NEAR(values[i * step], expected["values"][i].get<double>(), absolute) << module << " " << i * step;
+    double off = 0, all = 0;
+    for (size_t i = 0; i < expected["values"].size(); ++i) {
+      const double value = expected["values"][i].get<double>();
+      off += std::pow(values[i * step] - value, 2);
+      all += value * value;
+    }
+    EXPECT_LT(std::sqrt(off / all), relative) << module;
   }
 }
 
@@ -94,7 +100,7 @@ TEST_P(PeftMethod, LogitsMergedWeightsAndLossesAgree) {
   initialise(model, method.spec);
   expect_logits(golden["logits"], model);
   const bool factorized = method.spec.init != Init::kaiming;
-  if (!factorized) expect_deltas(golden["delta"], model, 1e-4, 1e-6);
+  if (!factorized) expect_deltas(golden["delta"], model, 1e-4);
 
   Config c = run_config("");
   c.adapter.init_from =
@@ -111,7 +117,8 @@ TEST_P(PeftMethod, LogitsMergedWeightsAndLossesAgree) {
   if (factorized) {
     MoRAModel trained(load_model(test::minilm));
     load_adapter(directory / "run/adapter", trained);
-    expect_deltas(golden["delta"], trained, 1e-2, 2e-4);
+    // PEFT's f32 decomposition against one in f64 makes 1.8e-4 (PiSSA), 8e-6 (OLoRA) by itself after twenty updates.
+    expect_deltas(golden["delta"], trained, 1e-3);
   }
 }
 
