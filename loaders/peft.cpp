@@ -30,7 +30,7 @@ struct Suffix {
   bool embedding;
 };
 
-constexpr std::array<Suffix, 8> kSuffixes = {{
+constexpr std::array<Suffix, 9> kSuffixes = {{
     {".lora_A.weight", &PeftModule::a, false},
     {".lora_B.weight", &PeftModule::b, false},
     {".lora_embedding_A", &PeftModule::a, true},
@@ -39,6 +39,7 @@ constexpr std::array<Suffix, 8> kSuffixes = {{
     {".lora_A", &PeftModule::a, false},
     {".lora_B", &PeftModule::b, false},
     {".lora_E", &PeftModule::e, false},
+    {".base_layer.weight", &PeftModule::base, false},
 }};
 
 // How the writer spells a tensor of a module.
@@ -127,6 +128,8 @@ class Reader {
                      module.a.defined() ? "lora_B" : "lora_A");
     require<IoError>(module.a.rank() == 2 && module.b.rank() == 2, "{}: lora_A {} and lora_B {}: expected matrices",
                      where, module.a.shape(), module.b.shape());
+    require<IoError>(!module.embedding || !(adalora || config.use_dora), "{}: {} on an embedding is not supported",
+                     where, adalora ? "ADALORA" : "use_dora");
     const int64_t rank = adalora ? module.a.dim(0) : config.rank_of(path);
     const bool swapped = module.a.dim(0) != rank && module.a.dim(1) == rank && module.b.dim(0) == rank;
     require<IoError>(!swapped, "{}: lora_A {} and lora_B {} are swapped: expected ({}, in) and (out, {})", where,

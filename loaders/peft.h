@@ -4,6 +4,7 @@
 //   LoRA      .lora_A.weight (r, in)   .lora_B.weight (out, r)    DoRA also  .lora_magnitude_vector (out)
 //   AdaLoRA   .lora_A (r, in)          .lora_B (out, r)           .lora_E (r, 1)
 //   embedding .lora_embedding_A (r, vocabulary)                   .lora_embedding_B (d, r)
+//             PEFT adds the frozen table of what is called embed_tokens, .base_layer.weight (vocabulary, d)
 // Modules trained whole (modules_to_save: a classifier) keep their key.
 #pragma once
 
@@ -51,6 +52,7 @@ struct PeftModule {
   Tensor a, b;       // (r, in), (out, r)
   Tensor magnitude;  // (out): DoRA
   Tensor e;          // (r, 1): AdaLoRA
+  Tensor base = {};  // the module's frozen weight; read only, never written
   bool embedding = false;
 };
 

@@ -14,6 +14,7 @@
 #include "loaders/staged_directory.h"
 #include "mora/adapters/adalora.h"
 #include "mora/adapters/dora.h"
+#include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/mora.h"
 #include "mora/adapters/whole_linear.h"
 #include "mora/experts/routed_layer.h"
@@ -65,11 +66,13 @@ Json layer_to_json(const MoRALayer& layer) {
     j["side"] = mora->op().rank;
     for (const MoRA::Folded& h : mora->history())
       j["history"].push_back({{"operator", name_of(h.op.kind)}, {"side", h.op.rank}});
-  } else if (const auto* lora = dynamic_cast<const LoRA*>(&layer)) {
+  } else {
     j["alpha"] = spec.alpha;
     j["rank_stabilized"] = spec.rank_stabilized;
-    j["scaling_rank"] = spec.rank;
-    j["origin"] = lora->has_origin();
+    if (const auto* lora = dynamic_cast<const LoRA*>(&layer)) {
+      j["scaling_rank"] = spec.rank;
+      j["origin"] = lora->has_origin();
+    }
   }
   j["rank"] = layer.rank();
   j["dropout"] = spec.dropout;
@@ -190,10 +193,25 @@ std::unique_ptr<MoRALayer> routed_from_json(AdapterSpec spec, const JsonFields& 
   return std::make_unique<RoutedLayer>(spec, routed, w.in(), w.out(), index, read);
 }
 
-std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const ModuleFile& read, const FrozenWeightPtr& w,
-                                           uint64_t index) {
+std::unique_ptr<MoRALayer> embedding_from_json(AdapterSpec spec, const JsonFields& fields, const ModuleFile& read,
+                                               const kernels::FrozenWeight& w, DType activations) {
+  require<IoError>(spec.kind == AdapterSpec::Kind::lora, "{}: {}: the module is an embedding, expected lora",
+                   fields.place("kind"), name_of(spec.kind));
+  spec.rank = fields.integer("rank", 1, largest_side);
+  spec.alpha = fields.number("alpha", 1e-30, 1e30);
+  spec.rank_stabilized = fields.boolean("rank_stabilized", false);
+  spec.dropout = fields.number("dropout", 0, 0.999999);
+  const Tensor a = read("lora_embedding_A", {w.in(), spec.rank}), b = read("lora_embedding_B", {w.out(), spec.rank});
+  return std::make_unique<EmbeddingLoRA>(spec, a, b, activations);
+}
+
+std::unique_ptr<MoRALayer> layer_from_json(const JsonFields& fields, const ModuleFile& read,
+                                           const MoRAModel::Place& place, DType activations) {
+  const FrozenWeightPtr& w = (*place.slot)->frozen();
+  const uint64_t index = place.index;
   AdapterSpec spec;
   spec.kind = parse_adapter_kind(fields.string("kind"), fields.place("kind"));
+  if (place.embedding) return embedding_from_json(spec, fields, read, *w, activations);
   if (spec.kind == AdapterSpec::Kind::whole) {
     return std::make_unique<WholeLinear>(w, read("weight", w->meta().shape),
                                          w->bias().defined() ? read("bias", {w->out()}) : Tensor());
@@ -262,7 +280,7 @@ AdapterInfo load_native(const std::filesystem::path& directory, MoRAModel& model
         "{}: module '{}': this {} model has none of that name; the adapter was made for another model ({})",
         config_path.string(), module, model.base().config().model_type, info.base_model);
     model.attach(module, layer_from_json(JsonFields(value, fields.place("modules") + "." + module), {file, module},
-                                         (*place->slot)->frozen(), place->index));
+                                         *place, model.base().dtype()));
   }
   load_classifier(model, info, file);
   std::set<std::string> known;

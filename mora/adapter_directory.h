@@ -2,7 +2,8 @@
 //
 // A native directory is mora_config.json and adapter.safetensors. The tensors are, by module path as Hugging Face
 // writes it, MODULE.M; MODULE.lora_A and lora_B, with DoRA's lora_magnitude_vector, AdaLoRA's lora_E, and the origin_A
-// and origin_B that PiSSA and OLoRA took from the weight; MODULE.weight and bias of modules trained whole; and
+// and origin_B that PiSSA and OLoRA took from the weight; of an embedding MODULE.lora_embedding_A (V, r), the transpose
+// of PEFT's, and lora_embedding_B (d, r); MODULE.weight and bias of modules trained whole; and
 // classifier.weight and classifier.bias.
 #pragma once
 

@@ -4,6 +4,7 @@
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/shape.h"
+#include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
 
@@ -42,7 +43,8 @@ std::unique_ptr<MoRALayer> sum_of_moras(const std::vector<Term>& terms, uint64_t
 }
 
 // (B₁ | B₂ …)·(A₁ over A₂ …), the scalings and weights in B.
-std::unique_ptr<MoRALayer> sum_of_products(const std::vector<Term>& terms, uint64_t index) {
+std::unique_ptr<MoRALayer> sum_of_products(const std::vector<Term>& terms, const MoRAModel::Place& place,
+                                           DType activations) {
   std::vector<Tensor> a, b;
   for (const Term& term : terms) {
     const LowRank product = term.layer->as_low_rank();
@@ -52,12 +54,13 @@ std::unique_ptr<MoRALayer> sum_of_products(const std::vector<Term>& terms, uint6
   const Tensor all_a = concat(a, 0), all_b = concat(b, 1);
   const int64_t rank = all_a.dim(0);
   const AdapterSpec spec{.kind = AdapterSpec::Kind::lora, .rank = rank, .alpha = double(rank)};
-  return std::make_unique<LoRA>(spec, leaf(all_a), leaf(all_b), index);
+  if (place.embedding) return std::make_unique<EmbeddingLoRA>(spec, contiguous(transpose(all_a)), all_b, activations);
+  return std::make_unique<LoRA>(spec, leaf(all_a), leaf(all_b), place.index);
 }
 
-std::unique_ptr<MoRALayer> sum(const std::vector<Term>& terms, uint64_t index) {
+std::unique_ptr<MoRALayer> sum(const std::vector<Term>& terms, const MoRAModel::Place& place, DType activations) {
   const bool moras = std::ranges::all_of(terms, [](const Term& t) { return dynamic_cast<const MoRA*>(t.layer); });
-  return moras ? sum_of_moras(terms, index) : sum_of_products(terms, index);
+  return moras ? sum_of_moras(terms, place.index) : sum_of_products(terms, place, activations);
 }
 
 // What was taken from one directory.
@@ -118,7 +121,7 @@ AdapterInfo combine_adapters(MoRAModel& model, std::span<const WeightedAdapter> 
   }
   for (const auto& [path, list] : terms) {
     try {
-      model.attach(path, sum(list, model.find(path)->index));
+      model.attach(path, sum(list, *model.find(path), model.base().dtype()));
     } catch (const ConfigError& error) {
       fail<ConfigError>("{}: {}", path, error.what());
     }

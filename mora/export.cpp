@@ -4,6 +4,7 @@
 
 #include "autograd/ops/arithmetic.h"
 #include "loaders/gguf_model.h"
+#include "mora/adapters/embedding_lora.h"
 
 namespace mora {
 namespace {
@@ -22,6 +23,10 @@ bool save_gguf_lora(const std::filesystem::path& file, MoRAModel& model) {
   bool exact = true;
   double alpha = 0;
   for (const auto& [path, linear] : model.adapted()) {
+    require<ConfigError>(!dynamic_cast<const EmbeddingLoRA*>(&linear->layer()),
+                         "{}: an embedding: llama.cpp would take its adapter for the head's too; export to PEFT, or "
+                         "merge",
+                         path);
     const LowRank update = linear->layer().as_low_rank();
     const double own_alpha = update.scaling * double(update.a.dim(0));
     if (modules.empty()) alpha = own_alpha;

@@ -9,6 +9,7 @@
 #include "autograd/ops/shape.h"
 #include "loaders/model_files.h"
 #include "loaders/staged_directory.h"
+#include "mora/adapters/embedding_lora.h"
 #include "mora/merged_files.h"
 #include "mora/model_head.h"
 #include "mora/models/registry.h"
@@ -46,6 +47,8 @@ Tensor add_rounded(const Tensor& w, const Tensor& delta, DType dtype, const std:
   return sum;
 }
 
+constexpr const char* kHeadWeight = "lm_head.weight";
+
 // --- the tensors to write -------------------------------------------------------------------------------------------
 
 // The weight that a module path stands for: a file may leave out the first word ("bert.", "model.", "transformer.").
@@ -71,7 +74,9 @@ struct Change {
 TensorToWrite merged_tensor(const Source& source, const std::string& name, const Change& change) {
   Meta meta = source.weights.meta(name);
   if (source.dtype && is_floating(meta.dtype)) meta.dtype = *source.dtype;
-  const bool transposed = source.model.base().config().model_type == "gpt2";  // Conv1D: (in, out)
+  // Of GPT-2's Conv1D and of embeddings the file has (in, out).
+  const bool transposed = source.model.base().config().model_type == "gpt2" ||
+                          (change.linear && dynamic_cast<const EmbeddingLoRA*>(&change.linear->layer()));
   return {name, meta, [&weights = source.weights, name, change, transposed, dtype = meta.dtype] {
             const NoGrad no_grad;
             if (change.value.defined()) return cast(change.value, dtype);
@@ -82,10 +87,20 @@ TensorToWrite merged_tensor(const Source& source, const std::string& name, const
           }};
 }
 
-// A fresh head brings its family's prefix to all names where they lack it: transformers would else take the head for a
-// part of the base model.
-std::string prefix_for_head(const ModelWeights& weights, const std::string& model_type) {
-  const std::string prefix = model_type + ".";
+// The path of the embedding whose table the head reads too, where its rows change and the head's must not; else empty.
+std::string untied(const MoRAModel& model) {
+  const FrozenWeightPtr& head = model.base().lm_head();
+  if (!head || !model.base().config().tie_word_embeddings) return "";
+  for (const auto& [path, linear] : model.adapted())
+    if (dynamic_cast<const EmbeddingLoRA*>(&linear->layer()) &&
+        linear->frozen()->weight().raw() == head->weight().raw())
+      return path;
+  return "";
+}
+
+// A head that the files had not brings its family's prefix ("bert.") to all names where they lack it: transformers
+// would else take the head for a part of the base model.
+std::string prefix_for_head(const ModelWeights& weights, const std::string& prefix) {
   const auto names = weights.names();
   return std::ranges::any_of(names, [&](const std::string& n) { return n.starts_with(prefix); }) ? "" : prefix;
 }
@@ -100,10 +115,18 @@ std::vector<TensorToWrite> tensors_to_write(const Source& source, bool new_head)
   }
   const std::string& type = source.model.base().config().model_type;
   const std::string module = new_head ? std::string(head_module(type)) : "";
-  const std::string prefix = new_head ? prefix_for_head(source.weights, type) : "";
+  const std::string table = untied(source.model);  // encoders have no language-model head: never beside a new one
+  const std::string prefix = new_head         ? prefix_for_head(source.weights, type + ".")
+                             : !table.empty() ? prefix_for_head(source.weights, table.substr(0, table.find('.') + 1))
+                                              : "";
   std::vector<TensorToWrite> tensors;
+  if (!table.empty()) {
+    tensors.push_back(merged_tensor(source, weight_of(source.weights, table), {}));
+    tensors.back().name = kHeadWeight;
+  }
   std::optional<DType> dtype;
   for (const std::string& name : source.weights.names()) {
+    if (!table.empty() && name == kHeadWeight) continue;
     if (new_head && (name == module + ".weight" || name == module + ".bias")) continue;
     const auto found = changes.find(name);
     tensors.push_back(merged_tensor(source, name, found == changes.end() ? Change{} : found->second));
@@ -166,6 +189,12 @@ MoRAModel open_model(const fs::path& path) {
 }
 
 void add_notes(const MoRAModel& model, MergeResult& result) {
+  if (!untied(model).empty()) {
+    result.notes.push_back(
+        fmt::format("the head read the embedding's table, whose rows are now others: it is written by itself, as {}, "
+                    "with tie_word_embeddings: false in config.json",
+                    kHeadWeight));
+  }
   if (model.classifier() && model.pooling() != Pooling::pooler) {
     result.notes.push_back(fmt::format(
         "the head pools by {}, transformers' {} by its pooler: its logits differ from mora's, which reads the pooling "
@@ -206,6 +235,7 @@ MergeResult merge_adapter(const MergeOptions& o) {
                          o.adapter.string(), config.model_type);
     expected = outputs(model);
     write_text_files(o.model, o.adapter, o.gguf_dtype, staged.path());
+    if (!untied(model).empty()) untie_head(staged.path());
     if (new_head) describe_head(staged.path(), config, info, model.pooling(), model.classifier()->weight.dim(0));
     const auto weights = open_model_files(o.model).weights;
     auto tensors = tensors_to_write({*weights, model, gguf ? std::optional(o.gguf_dtype) : std::nullopt}, new_head);

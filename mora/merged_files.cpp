@@ -7,6 +7,7 @@
 #include "loaders/durable_file.h"
 #include "loaders/gguf_model.h"
 #include "loaders/json.h"
+#include "loaders/regular_file.h"
 #include "mora/model_head.h"
 
 namespace mora {
@@ -95,6 +96,13 @@ void describe_head(const fs::path& out, const HfConfig& hf, const AdapterInfo& i
   config["problem_type"] = regression ? "regression" : "single_label_classification";
   config[kPoolingKey] = name_of(pooling);
   write_durable(out / "config.json", config.dump(2) + "\n");
+}
+
+void untie_head(const fs::path& out) {
+  const fs::path file = out / "config.json";
+  Json config = Json::parse(read_regular_file(file, size_t{256} << 20));
+  config["tie_word_embeddings"] = false;
+  write_durable(file, config.dump(2) + "\n");
 }
 
 }  // namespace mora

@@ -19,6 +19,9 @@ void write_text_files(const std::filesystem::path& model, const std::filesystem:
 void describe_head(const std::filesystem::path& out, const HfConfig& config, const AdapterInfo& info, Pooling pooling,
                    int64_t outputs);
 
+// Tells config.json that the language-model head has a weight of its own.
+void untie_head(const std::filesystem::path& out);
+
 // "BertForSequenceClassification"; empty where head_module is.
 std::string classification_class(std::string_view model_type);
 

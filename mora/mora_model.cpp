@@ -6,6 +6,7 @@
 #include "loaders/module_pattern.h"
 #include "loaders/nearest.h"
 #include "mora/adapters/adalora.h"
+#include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/whole_linear.h"
 
 namespace mora {
@@ -25,6 +26,7 @@ std::vector<std::string> module_names(Model& model) {
   };
   model.visit_linears(add);
   model.visit_extra_linears(add);
+  model.visit_embeddings(add);
   return names;
 }
 
@@ -32,7 +34,7 @@ std::vector<std::string> module_names(Model& model) {
   const std::vector<std::string> names = module_names(model);
   const std::string nearest = nearest_name(target, names);
   fail<ConfigError>(
-      "{}: '{}' matches no linear of this {} model; {}", key, target, model.config().model_type,
+      "{}: '{}' matches no linear or embedding of this {} model; {}", key, target, model.config().model_type,
       nearest.empty() ? fmt::format("its first is {}", names.front()) : fmt::format("did you mean '{}'?", nearest));
 }
 
@@ -46,6 +48,19 @@ void check_used(const std::map<std::string, Value>& patterns, const std::vector<
   }
 }
 
+// An embedding's rows are looked up, not multiplied: of the methods LoRA alone is computed so.
+void check_embedding(const std::string& path, const AdapterSpec& spec, const RoutedSpec& routed) {
+  using enum AdapterSpec::Init;
+  constexpr const char* advice = "take one of them, or leave it out of adapter.targets";
+  require<ConfigError>(spec.kind == AdapterSpec::Kind::lora,
+                       "adapter.kind: {}: '{}' is an embedding, which lora and rslora adapt; {}", name_of(spec.kind),
+                       path, advice);
+  require<ConfigError>(spec.init == kaiming || spec.init == gaussian,
+                       "adapter.init: '{}' is an embedding, which default and gaussian start; {}", path, advice);
+  require<ConfigError>(!routed.any(),
+                       "adapter.experts: '{}' is an embedding, which has none; leave it out of adapter.targets", path);
+}
+
 // A layer's visitor that puts the path of its module before each name.
 auto below(const std::string& module, MoRALayer::ParameterVisitor visit) {
   return [&module, visit](const std::string& name, Tensor& value) { visit(module + "." + name, value); };
@@ -53,12 +68,18 @@ auto below(const std::string& module, MoRALayer::ParameterVisitor visit) {
 
 }  // namespace
 
-// The linears of the blocks, then those outside, numbered in that order.
+// The linears of the blocks, then those outside and the embeddings, numbered in that order.
 std::vector<MoRAModel::Place> MoRAModel::places(bool outside_blocks) {
   std::vector<Place> list;
-  auto add = [&](const std::string& path, LinearSlot& slot) { list.push_back({path, &slot, list.size() + 1}); };
+  bool embedding = false;
+  auto add = [&](const std::string& path, LinearSlot& slot) {
+    list.push_back({path, &slot, list.size() + 1, embedding});
+  };
   base_->visit_linears(add);
-  if (outside_blocks) base_->visit_extra_linears(add);
+  if (!outside_blocks) return list;
+  base_->visit_extra_linears(add);
+  embedding = true;
+  base_->visit_embeddings(add);
   return list;
 }
 
@@ -71,14 +92,22 @@ void MoRAModel::add_adapters(const AdapterSpec& spec, const Targets& targets, ui
     own.alpha = value_of_module(patterns.alpha, place.path, "adapter.alpha_pattern", spec.alpha);
     adapted.push_back(place.path);
     if (adapted_.contains(place.path)) continue;
-    const FrozenWeightPtr& w = (*place.slot)->frozen();
-    if (routed.any())
-      put(place, RoutedLayer::fresh(own, routed, w->in(), w->out(), seed, place.index));
-    else
-      put(place, make_layer(own, w, seed, place.index));
+    put(place, fresh_layer(place, own, seed, routed));
   }
   check_used(patterns.rank, adapted, "adapter.rank_pattern");
   check_used(patterns.alpha, adapted, "adapter.alpha_pattern");
+}
+
+std::unique_ptr<MoRALayer> MoRAModel::fresh_layer(const Place& place, const AdapterSpec& spec, uint64_t seed,
+                                                  const RoutedSpec& routed) const {
+  const FrozenWeightPtr& w = (*place.slot)->frozen();
+  if (place.embedding) {
+    check_embedding(place.path, spec, routed);
+    check_rank(spec, w->in(), w->out());
+    return std::make_unique<EmbeddingLoRA>(spec, w->in(), w->out(), base_->dtype(), seed, place.index);
+  }
+  if (routed.any()) return RoutedLayer::fresh(spec, routed, w->in(), w->out(), seed, place.index);
+  return make_layer(spec, w, seed, place.index);
 }
 
 std::vector<MoRAModel::Place> MoRAModel::targeted(const Targets& targets) {
@@ -94,7 +123,7 @@ std::vector<MoRAModel::Place> MoRAModel::targeted(const Targets& targets) {
   return ending_with(std::get<std::vector<std::string>>(targets), "adapter.targets");
 }
 
-// The linears whose paths end with one of the names.
+// The modules whose paths end with one of the names.
 std::vector<MoRAModel::Place> MoRAModel::ending_with(const std::vector<std::string>& names, std::string_view key) {
   std::vector<Place> list = places(true);
   for (const std::string& name : names) {
@@ -109,8 +138,13 @@ std::vector<MoRAModel::Place> MoRAModel::ending_with(const std::vector<std::stri
 }
 
 void MoRAModel::train_whole(const std::vector<std::string>& names) {
-  for (const Place& place : ending_with(names, "adapter.modules_to_save"))
+  for (const Place& place : ending_with(names, "adapter.modules_to_save")) {
+    require<ConfigError>(!place.embedding,
+                         "adapter.modules_to_save: '{}' is an embedding, which is not trained whole; name it in "
+                         "adapter.targets",
+                         place.path);
     put(place, std::make_unique<WholeLinear>((*place.slot)->frozen()));
+  }
 }
 
 std::optional<MoRAModel::Place> MoRAModel::find(const std::string& module) {

@@ -7,7 +7,7 @@
 namespace mora {
 namespace {
 
-// y = x·Wᵀ + b + f_a(x), a by row.  x (N, in) → (N, out)
+// y = x·Wᵀ + b + f_a(x), a by row.  x (N, in), or of an embedding ids (N) → (N, out)
 class MultiAdapterLinear final : public Linear {
  public:
   explicit MultiAdapterLinear(LinearSlot base) : base_(std::move(base)) {}
@@ -39,7 +39,9 @@ class MultiAdapterLinear final : public Linear {
   }
 
   static Tensor rows(const Tensor& x, const AdapterRows& part) {
-    return x.alias({part.end - part.begin, x.dim(1)}, x.strides(), x.offset() + part.begin * x.strides()[0]);
+    Shape shape = x.shape();
+    shape[0] = part.end - part.begin;
+    return x.alias(shape, x.strides(), x.offset() + part.begin * x.strides()[0]);
   }
 
   // y is x·Wᵀ + b: what the adapter adds is added, or the rows are computed anew where it is no addition to W.

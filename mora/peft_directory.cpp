@@ -1,5 +1,6 @@
 #include "mora/peft_directory.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -7,6 +8,7 @@
 #include "loaders/peft.h"
 #include "mora/adapters/adalora.h"
 #include "mora/adapters/dora.h"
+#include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/whole_linear.h"
 #include "mora/model_head.h"
 
@@ -38,10 +40,11 @@ AdapterSpec spec_of(const PeftConfig& config, const std::string& module, int64_t
 }
 
 std::unique_ptr<MoRALayer> layer_of(const PeftConfig& config, const std::string& module, const PeftModule& tensors,
-                                    const MoRAModel::Place& place) {
+                                    const MoRAModel::Place& place, DType activations) {
   const FrozenWeightPtr& w = (*place.slot)->frozen();
   AdapterSpec spec = spec_of(config, module, tensors.a.dim(0));
-  const Tensor a = f32(tensors.a), b = f32(tensors.b);
+  const Tensor a = f32(place.embedding ? transpose(tensors.a) : tensors.a), b = f32(tensors.b);
+  if (place.embedding) return std::make_unique<EmbeddingLoRA>(spec, a, b, activations);
   if (spec.kind == Kind::adalora) return std::make_unique<AdaLoRA>(spec, a, b, f32(tensors.e), place.index);
   if (spec.kind == Kind::dora) return std::make_unique<DoRA>(spec, a, b, f32(tensors.magnitude), w, place.index);
   const std::string& init = config.init_lora_weights;
@@ -50,6 +53,22 @@ std::unique_ptr<MoRALayer> layer_of(const PeftConfig& config, const std::string&
   return std::make_unique<LoRA>(spec, a, b, place.index,
                                 init == "olora" ? olora_factors(w->weight(), spec.rank)
                                                 : pissa_factors(w->weight(), spec.rank, scaling, 0, place.index));
+}
+
+// PEFT saves an embedding's table with its adapter: it must be the model's, to the precision of bf16, lest something
+// trained or resized be lost.
+void check_base(const Tensor& saved, const kernels::FrozenWeight& w, const std::string& where) {
+  const Tensor table = transpose(w.weight());
+  bool same = saved.shape() == table.shape();
+  if (same) {
+    const Tensor theirs = f32(saved), ours = f32(table);
+    const auto near = [](float a, float b) { return std::abs(a - b) <= 0x1p-7F * std::abs(b) + 1e-6F; };
+    same = std::ranges::equal(theirs.values<float>(), ours.values<float>(), near);
+  }
+  require<ConfigError>(same,
+                       "{}: brings a base_layer.weight {} that is not the model's {}: the embedding was trained or "
+                       "resized, which is not supported",
+                       where, saved.shape(), table.shape());
 }
 
 // Modules trained whole, and the classifier.
@@ -72,6 +91,9 @@ void load_saved(const PeftAdapter& adapter, const std::filesystem::path& directo
       model.set_head(resolve_pooling("pooler", model.base(), directory),
                      {leaf(f32(weight->second)), leaf(f32(bias->second))});
     } else if (const auto place = model.find(module)) {
+      require<ConfigError>(!place->embedding,
+                           "{}: modules_to_save: '{}' is an embedding trained whole, which is not supported", where,
+                           module);
       const bool transposed = model.base().config().model_type == "gpt2";  // Conv1D: (in, out)
       const Tensor w = transposed ? transpose(weight->second) : weight->second;
       model.attach(module, std::make_unique<WholeLinear>((*place->slot)->frozen(), f32(w),
@@ -159,6 +181,7 @@ class Writer {
     } else {
       const LowRank update = layer.as_low_rank();
       module = {.a = update.a, .b = update.b, .magnitude = {}, .e = {}};
+      module.embedding = dynamic_cast<const EmbeddingLoRA*>(&layer) != nullptr;
       scaling = update.scaling;
     }
     const int64_t rank = module.a.dim(0);
@@ -206,14 +229,15 @@ AdapterInfo load_peft(const std::filesystem::path& directory, MoRAModel& model) 
   AdapterInfo info = info_of(adapter);
   for (const auto& [module, tensors] : adapter.modules) {
     const auto place = model.find(module);
-    require<ConfigError>(place && !tensors.embedding,
-                         "{}: module '{}': this {} model has no such linear; the adapter was made for another model",
-                         where, module, model.base().config().model_type);
+    require<ConfigError>(place && place->embedding == tensors.embedding,
+                         "{}: module '{}': this {} model has no such {}; the adapter was made for another model", where,
+                         module, model.base().config().model_type, tensors.embedding ? "embedding" : "linear");
     const Linear& linear = **place->slot;
     require<ConfigError>(tensors.a.dim(1) == linear.in() && tensors.b.dim(0) == linear.out(),
                          "{}: module '{}': A {} and B {} do not fit ({}, {})", where, module, tensors.a.shape(),
                          tensors.b.shape(), linear.out(), linear.in());
-    model.attach(module, layer_of(adapter.config, module, tensors, *place));
+    if (tensors.base.defined()) check_base(tensors.base, *linear.frozen(), where + ": module '" + module + "'");
+    model.attach(module, layer_of(adapter.config, module, tensors, *place, model.base().dtype()));
   }
   load_saved(adapter, directory, model, info);
   return info;

@@ -38,7 +38,7 @@ void run(const Arguments& a, Session& session) {
   replace_adapter(a.out, model, info);
   int64_t rank = 0;
   for (const auto& [path, linear] : model.adapted()) rank = std::max(rank, linear->layer().rank());
-  session.note(fmt::format("{}: the sum of {} adapters on {} linears", a.out, adapters.size(), model.adapted().size()));
+  session.note(fmt::format("{}: the sum of {} adapters on {} modules", a.out, adapters.size(), model.adapted().size()));
   session.print_result(
       {{"out", a.out}, {"adapters", adapters.size()}, {"modules", model.adapted().size()}, {"largest_rank", rank}});
 }

@@ -184,6 +184,28 @@ def peft_family():
     return ", ".join(results)
 
 
+def embeddings():
+    """LoRA on embeddings under a tied head: peft reads the export, mora what peft saves, transformers the merged model."""
+    from peft import PeftModel
+
+    lines = texts(20)
+    adapter = trained("embeddings", "instruction", f"model={smollm2()}", "train.steps=8", "train.batch_tokens=256",
+                      "adapter.targets=[embed_tokens,q_proj]")
+    ours = forward(smollm2(), "logits", lines, "--adapter", adapter)
+    mora("export", "--adapter", adapter, "--to", "peft", "--out", WORK / "embeddings.peft")
+    model, tokenizer = causal(smollm2())
+    base = outputs(model, tokenizer, lines, lambda out: out.logits[0])
+    model = PeftModel.from_pretrained(model, WORK / "embeddings.peft").eval()
+    theirs = outputs(model, tokenizer, lines, lambda out: out.logits[0])
+    assert worst(base, theirs) > 1e-3, "the adapter changes nothing"
+    model.save_pretrained(WORK / "embeddings.saved")  # with the table, as peft does
+    again = forward(smollm2(), "logits", lines, "--adapter", WORK / "embeddings.saved")
+    mora("merge", "--model", smollm2(), "--adapter", adapter, "--out", WORK / "embeddings.merged")
+    merged = outputs(causal(WORK / "embeddings.merged")[0], tokenizer, lines, lambda out: out.logits[0])
+    return ", ".join([expect_near("exported", ours, theirs, 1e-4), expect_near("saved by peft", again, theirs, 1e-4),
+                      expect_near("merged", ours, merged, 1e-4)])
+
+
 def merge():
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -322,7 +344,7 @@ def serve():
             f"32 at a time {at_once:.1f} s")
 
 
-CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, peft_family, merge, llama_cpp, report, serve]
+CHECKS = [tokenize, hidden, convert, peft, mora_as_lora, peft_family, embeddings, merge, llama_cpp, report, serve]
 
 
 def main(names):

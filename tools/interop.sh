@@ -2,7 +2,7 @@
 # MoRA against the Python tools it works with: tokenizers, transformers, peft and llama.cpp read what it writes and compute
 # what it computes; the openai client talks to its server. Ends with a line `N passed, N failed`; exits 1 if anything failed.
 #
-# usage: tools/interop.sh [CHECK…]        (checks: tokenize hidden convert peft mora_as_lora peft_family merge llama_cpp report serve; default: all)
+# usage: tools/interop.sh [CHECK…]        (checks: tokenize hidden convert peft mora_as_lora peft_family embeddings merge llama_cpp report serve; default: all)
 # Needs build/release/mora (or MORA=program) and makes its own Python environment in .cache/interop: about 2 GB, and a
 # few minutes of compiling for llama.cpp; `report` needs Debian's chromium. MORA_INTEROP_VENV names one that is there already.
 . "$(dirname "$0")/common.sh"

@@ -47,15 +47,18 @@ Tensor MoRALayer::forward(const Tensor& x, const FrozenWeightPtr& w, Context& co
   return linear(x, w) + update(x, context);
 }
 
+void check_rank(const AdapterSpec& spec, int64_t in, int64_t out) {
+  require<ConfigError>(spec.rank <= std::min(in, out),
+                       "adapter.rank: {}: at most {}, the smaller side of a weight ({}, {}); lower it, or give this "
+                       "module its own in adapter.rank_pattern",
+                       spec.rank, std::min(in, out), out, in);
+}
+
 std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, const FrozenWeightPtr& w, uint64_t seed,
                                       uint64_t index) {
   using Init = AdapterSpec::Init;
   const int64_t in = w->in(), out = w->out();
-  const bool has_low_rank = spec.kind != AdapterSpec::Kind::mora && spec.kind != AdapterSpec::Kind::whole;
-  require<ConfigError>(!has_low_rank || spec.rank <= std::min(in, out),
-                       "adapter.rank: {}: at most {}, the smaller side of a weight ({}, {}); lower it, or give this "
-                       "module its own in adapter.rank_pattern",
-                       spec.rank, std::min(in, out), out, in);
+  if (spec.kind != AdapterSpec::Kind::mora && spec.kind != AdapterSpec::Kind::whole) check_rank(spec, in, out);
   switch (spec.kind) {
     case AdapterSpec::Kind::mora: return std::make_unique<MoRA>(spec, in, out, MoRA::side_for(spec, in, out), index);
     case AdapterSpec::Kind::dora: return std::make_unique<DoRA>(spec, w, seed, index);

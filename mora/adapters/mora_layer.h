@@ -42,7 +42,7 @@ struct LowRank {
   double scaling = 1;
 };
 
-// The update of one linear W (out, in): y += f(x).
+// The update of one linear W (out, in): y += f(x). Of an embedding, x is ids i32 (N) in place of (N, in), one-hot rows.
 class MoRALayer {
  public:
   virtual ~MoRALayer() = default;
@@ -68,6 +68,9 @@ class MoRALayer {
   virtual int64_t rank() const = 0;  // now
   virtual const AdapterSpec& spec() const = 0;
 };
+
+// Throws ConfigError for a rank above the smaller side of a weight (out, in).
+void check_rank(const AdapterSpec& spec, int64_t in, int64_t out);
 
 // A fresh layer that leaves the function of the linear as it is. Parameters are f32 leaves. `index` tells the model's
 // layers apart in random streams.

@@ -5,7 +5,6 @@
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/attention.h"
 #include "autograd/ops/elementary.h"
-#include "autograd/ops/embedding.h"
 #include "autograd/ops/shape.h"
 #include "mora/models/activation.h"
 
@@ -45,10 +44,10 @@ Bert::Bert(HfConfig hf, std::shared_ptr<const ModelWeights> weights, DType dtype
   const HfConfig& c = config();
   const WeightReader read(std::move(weights), prefix_);
   const int64_t d = c.hidden_size, f = c.intermediate_size;
-  word_embeddings_ = read.tensor("embeddings.word_embeddings.weight", {c.vocab_size, d});
-  position_embeddings_ = read.tensor("embeddings.position_embeddings.weight", {c.max_position_embeddings, d});
+  word_embeddings_ = read.embedding("embeddings.word_embeddings", c.vocab_size, d, dtype);
+  position_embeddings_ = read.embedding("embeddings.position_embeddings", c.max_position_embeddings, d, dtype);
   if (c.type_vocab_size > 0)
-    type_embeddings_ = read.tensor("embeddings.token_type_embeddings.weight", {c.type_vocab_size, d});
+    type_embeddings_ = read.embedding("embeddings.token_type_embeddings", c.type_vocab_size, d, dtype);
   embedding_norm_.emplace(read, "embeddings.LayerNorm", d, c.norm_eps);
   for (size_t i = 0; i < size_t(c.num_hidden_layers); ++i) {
     const std::string at = layer_path(i);
@@ -81,17 +80,17 @@ void Bert::read_pooler(const WeightReader& read) {
 
 std::string Bert::layer_path(size_t i) const { return fmt::format("{}.{}.", names_.layer, i); }
 
-Tensor Bert::embed(const Sequences& s) const {
+Tensor Bert::embed(const Sequences& s, Context& context) const {
   Tensor positions = s.positions;
   if (const int32_t first = int32_t(first_position(config())); first > 0) {
     std::vector<int32_t> shifted;
     for (int32_t p : s.positions.values<int32_t>()) shifted.push_back(p + first);
     positions = Tensor::from(shifted, s.positions.shape());
   }
-  Tensor sum = gather_rows(word_embeddings_, s.ids, dtype()) + gather_rows(position_embeddings_, positions, dtype());
-  if (type_embeddings_.defined()) {
+  Tensor sum = word_embeddings_->forward(s.ids, context) + position_embeddings_->forward(positions, context);
+  if (type_embeddings_) {
     const Tensor types = s.type_ids.defined() ? s.type_ids : Tensor::zeros(s.ids.shape(), DType::i32);
-    sum = sum + gather_rows(type_embeddings_, types, dtype());
+    sum = sum + type_embeddings_->forward(types, context);
   }
   return (*embedding_norm_)(sum);  // (N, d)
 }
@@ -114,7 +113,7 @@ Tensor Bert::block(const Layer& layer, const Tensor& x, const Sequences& s, Cont
 
 Tensor Bert::hidden_states(const Sequences& s, Context& context) const {
   check(s);
-  Tensor x = embed(s);
+  Tensor x = embed(s, context);
   for (const Layer& layer : layers_)
     x = run_block(x, context, [this, &layer, s](const Tensor& in, Context& c) { return block(layer, in, s, c); });
   return x;
@@ -142,6 +141,12 @@ void Bert::visit_linears(LinearVisitor visit) {
 
 void Bert::visit_extra_linears(LinearVisitor visit) {
   if (pooler_) visit(pooler_path_, pooler_);
+}
+
+void Bert::visit_embeddings(LinearVisitor visit) {
+  visit(prefix_ + "embeddings.word_embeddings", word_embeddings_);
+  visit(prefix_ + "embeddings.position_embeddings", position_embeddings_);
+  if (type_embeddings_) visit(prefix_ + "embeddings.token_type_embeddings", type_embeddings_);
 }
 
 }  // namespace mora

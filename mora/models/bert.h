@@ -20,6 +20,7 @@ class Bert final : public Model {
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
   void visit_extra_linears(LinearVisitor visit) override;
+  void visit_embeddings(LinearVisitor visit) override;
   // The dense layer and activation of the family's …ForSequenceClassification.
   Tensor pooler(const Tensor& first, Context& context) const override;
   bool has_pooler() const override { return bool(pooler_); }
@@ -34,13 +35,13 @@ class Bert final : public Model {
 
   std::string layer_path(size_t i) const;  // without the prefix
   void read_pooler(const WeightReader& read);
-  Tensor embed(const Sequences& sequences) const;
+  Tensor embed(const Sequences& sequences, Context& context) const;
   Tensor attend(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
   Tensor block(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
 
   const BertNames& names_;
   std::string prefix_;  // "bert.", "roberta." or "distilbert."
-  Tensor word_embeddings_, position_embeddings_, type_embeddings_;
+  LinearSlot word_embeddings_, position_embeddings_, type_embeddings_;
   std::optional<LayerNormWeights> embedding_norm_;
   std::vector<Layer> layers_;
   std::string pooler_path_;

@@ -1,7 +1,6 @@
 #include "mora/models/gpt2.h"
 
 #include "autograd/ops/arithmetic.h"
-#include "autograd/ops/embedding.h"
 #include "autograd/ops/shape.h"
 #include "mora/models/activation.h"
 #include "mora/models/kv_cache.h"
@@ -17,8 +16,8 @@ Gpt2::Gpt2(HfConfig hf, std::shared_ptr<const ModelWeights> weights, DType dtype
   const HfConfig& c = config();
   const WeightReader read(std::move(weights), "transformer.");
   const int64_t d = c.hidden_size, f = c.intermediate_size;
-  word_embeddings_ = read.tensor("wte.weight", {c.vocab_size, d});
-  position_embeddings_ = read.tensor("wpe.weight", {c.max_position_embeddings, d});
+  word_embeddings_ = read.embedding("wte", c.vocab_size, d, dtype);
+  position_embeddings_ = read.embedding("wpe", c.max_position_embeddings, d, dtype);
   for (size_t i = 0; i < size_t(c.num_hidden_layers); ++i) {
     const std::string at = layer_name(i);
     layers_.push_back({.attention_norm = {read, at + "ln_1", d, c.norm_eps},
@@ -29,7 +28,7 @@ Gpt2::Gpt2(HfConfig hf, std::shared_ptr<const ModelWeights> weights, DType dtype
                        .down = read.conv1d(at + "mlp.c_proj", d, f)});
   }
   norm_.emplace(read, "ln_f", d, c.norm_eps);
-  lm_head_ = read.lm_head(word_embeddings_, c.tie_word_embeddings);
+  lm_head_ = read.lm_head(*word_embeddings_, c.tie_word_embeddings);
 }
 
 Tensor Gpt2::attend(size_t index, const Tensor& x, const Sequences& s, Context& context) const {
@@ -51,7 +50,7 @@ Tensor Gpt2::block(size_t index, const Tensor& in, const Sequences& s, Context& 
 
 Tensor Gpt2::hidden_states(const Sequences& s, Context& context) const {
   check(s);
-  Tensor x = gather_rows(word_embeddings_, s.ids, dtype()) + gather_rows(position_embeddings_, s.positions, dtype());
+  Tensor x = word_embeddings_->forward(s.ids, context) + position_embeddings_->forward(s.positions, context);
   for (size_t i = 0; i < layers_.size(); ++i)
     x = run_block(x, context, [this, i, s](const Tensor& in, Context& c) { return block(i, in, s, c); });
   return (*norm_)(x);
@@ -66,6 +65,11 @@ void Gpt2::visit_linears(LinearVisitor visit) {
     visit(at + "mlp.c_fc", layer.up);
     visit(at + "mlp.c_proj", layer.down);
   }
+}
+
+void Gpt2::visit_embeddings(LinearVisitor visit) {
+  visit("transformer.wte", word_embeddings_);
+  visit("transformer.wpe", position_embeddings_);
 }
 
 }  // namespace mora

@@ -17,6 +17,7 @@ class Gpt2 final : public Model {
 
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
+  void visit_embeddings(LinearVisitor visit) override;
   const std::shared_ptr<const kernels::FrozenWeight>& lm_head() const override { return lm_head_; }
 
  private:
@@ -30,7 +31,7 @@ class Gpt2 final : public Model {
   Tensor attend(size_t index, const Tensor& x, const Sequences& sequences, Context& context) const;
   Tensor block(size_t index, const Tensor& in, const Sequences& sequences, Context& context) const;
 
-  Tensor word_embeddings_, position_embeddings_;
+  LinearSlot word_embeddings_, position_embeddings_;
   std::vector<Layer> layers_;
   std::optional<LayerNormWeights> norm_;
   std::shared_ptr<const kernels::FrozenWeight> lm_head_;

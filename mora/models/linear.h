@@ -3,12 +3,15 @@
 
 #include <memory>
 
+#include "autograd/ops/embedding.h"
 #include "autograd/ops/matmul.h"
+#include "autograd/ops/shape.h"
 #include "mora/models/context.h"
 
 namespace mora {
 
-// x (N, in) → (N, out). A model owns its linears through LinearSlot; MoRAModel replaces what a slot holds.
+// x (N, in) → (N, out), or of an embedding ids i32 (N) → (N, d). A model owns its linears and embeddings through
+// LinearSlot; MoRAModel replaces what a slot holds.
 class Linear {
  public:
   virtual ~Linear() = default;
@@ -40,6 +43,25 @@ class FrozenLinear final : public Linear {
 
  private:
   std::shared_ptr<const kernels::FrozenWeight> weight_;
+};
+
+// An embedding is the linear of one-hot rows: in is the size of the vocabulary V, out the width d, and W (d, V) the
+// table (V, d) seen transposed. Its rows at `ids`, i32 (N), in `dtype`: (N, d).
+inline Tensor embedding_rows(const kernels::FrozenWeight& w, const Tensor& ids, DType dtype) {
+  return gather_rows(transpose(w.weight()), ids, dtype);
+}
+
+class FrozenEmbedding final : public Linear {
+ public:
+  // `dtype` is that of activations.
+  FrozenEmbedding(const Tensor& table, DType dtype)
+      : weight_(std::make_shared<kernels::FrozenWeight>(transpose(table), Tensor())), dtype_(dtype) {}
+  Tensor forward(const Tensor& ids, Context&) const override { return embedding_rows(*weight_, ids, dtype_); }
+  const std::shared_ptr<const kernels::FrozenWeight>& frozen() const override { return weight_; }
+
+ private:
+  std::shared_ptr<const kernels::FrozenWeight> weight_;
+  DType dtype_;
 };
 
 }  // namespace mora

@@ -2,7 +2,6 @@
 
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/attention.h"
-#include "autograd/ops/embedding.h"
 #include "autograd/ops/shape.h"
 #include "autograd/ops/swiglu.h"
 #include "mora/models/kv_cache.h"
@@ -26,10 +25,10 @@ Llama::Llama(HfConfig hf, std::shared_ptr<const ModelWeights> weights, DType dty
   require<ConfigError>(c.activation == HfActivation::silu, "{}: hidden_act: a {} model has silu",
                        weights->path().string(), c.model_type);
   const WeightReader read(std::move(weights), "model.");
-  embeddings_ = read.tensor("embed_tokens.weight", {c.vocab_size, c.hidden_size});
+  embeddings_ = read.embedding("embed_tokens", c.vocab_size, c.hidden_size, dtype);
   for (size_t i = 0; i < size_t(c.num_hidden_layers); ++i) layers_.push_back(read_layer(read, layer_name(i)));
   norm_.emplace(read, "norm", c.hidden_size, c.norm_eps);
-  lm_head_ = read.lm_head(embeddings_, c.tie_word_embeddings);
+  lm_head_ = read.lm_head(*embeddings_, c.tie_word_embeddings);
 }
 
 Llama::Layer Llama::read_layer(const WeightReader& read, const std::string& at) const {
@@ -77,7 +76,7 @@ Tensor Llama::block(size_t index, const Tensor& in, const Sequences& s, const Ro
 Tensor Llama::hidden_states(const Sequences& s, Context& context) const {
   check(s);
   const RotaryAngles angles = rotary_.angles(s);
-  Tensor x = gather_rows(embeddings_, s.ids, dtype());  // (N, d)
+  Tensor x = embeddings_->forward(s.ids, context);  // (N, d)
   for (size_t i = 0; i < layers_.size(); ++i) {
     x = run_block(x, context,
                   [this, i, s, angles](const Tensor& in, Context& c) { return block(i, in, s, angles, c); });

@@ -19,6 +19,7 @@ class Llama final : public Model {
 
   Tensor hidden_states(const Sequences& sequences, Context& context) const override;
   void visit_linears(LinearVisitor visit) override;
+  void visit_embeddings(LinearVisitor visit) override { visit("model.embed_tokens", embeddings_); }
   const std::shared_ptr<const kernels::FrozenWeight>& lm_head() const override { return lm_head_; }
 
  private:
@@ -38,7 +39,7 @@ class Llama final : public Model {
                Context& context) const;
 
   RotaryTable rotary_;
-  Tensor embeddings_;
+  LinearSlot embeddings_;
   std::vector<Layer> layers_;
   std::optional<RmsNormWeights> norm_;
   std::shared_ptr<const kernels::FrozenWeight> lm_head_;

@@ -58,6 +58,9 @@ class Model {
   virtual void visit_linears(LinearVisitor visit) = 0;
   // Those outside the blocks (a pooler), which only an explicit target names.
   virtual void visit_extra_linears(LinearVisitor) {}
+  // The embeddings, the words' first, each the linear of one-hot rows (FrozenEmbedding); only an explicit target names
+  // them. A head that is tied to the words' table keeps to the table, whatever the slot holds.
+  virtual void visit_embeddings(LinearVisitor visit) = 0;
 
   // The frozen head of a language model: hidden states (N, d) → logits (N, vocabulary). Null for encoders and where the
   // files have none.

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "autograd/ops/norm.h"
-#include "autograd/ops/shape.h"
 #include "loaders/model_weights.h"
 #include "mora/models/linear.h"
 
@@ -32,12 +31,17 @@ class WeightReader {
     w.load = [load = std::move(w.load)] { return contiguous(transpose(load())); };
     return std::make_unique<FrozenLinear>(std::move(w), tensor(name + ".bias", {out}));
   }
+  // NAME.weight (V, d).
+  LinearSlot embedding(const std::string& name, int64_t rows, int64_t d, DType activations) const {
+    return std::make_unique<FrozenEmbedding>(tensor(name + ".weight", {rows, d}), activations);
+  }
   // The head of a language model: the embeddings (V, d) where they are tied, else lm_head.weight; null where that is
   // absent.
-  std::shared_ptr<const kernels::FrozenWeight> lm_head(const Tensor& embeddings, bool tied) const {
-    if (tied) return std::make_shared<kernels::FrozenWeight>(embeddings, Tensor());
+  std::shared_ptr<const kernels::FrozenWeight> lm_head(const Linear& embeddings, bool tied) const {
+    const Tensor table = transpose(embeddings.frozen()->weight());
+    if (tied) return std::make_shared<kernels::FrozenWeight>(table, Tensor());
     if (!contains("lm_head.weight")) return nullptr;
-    WeightInFile w = in_file("lm_head.weight", embeddings.shape());
+    WeightInFile w = in_file("lm_head.weight", table.shape());
     return std::make_shared<kernels::FrozenWeight>(w.meta, std::move(w.load), Tensor());
   }
 

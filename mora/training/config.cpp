@@ -163,8 +163,10 @@ class CrossChecks {
     const OptimizerConfig& optimizer = config_.optimizer;
     require<ConfigError>(!optimizer.nesterov || optimizer.kind != "sgd" || optimizer.momentum > 0,
                          "{}: needs a momentum above 0", at("optimizer.nesterov"));
-    require<ConfigError>(!optimizer.head_lr || optimizer.lr > 0,
-                         "{}: needs an optimizer.lr above 0, of which it is a part", at("optimizer.head_lr"));
+    for (const auto& [lr, key] :
+         {std::pair(optimizer.head_lr, "optimizer.head_lr"), {optimizer.embedding_lr, "optimizer.embedding_lr"}})
+      require<ConfigError>(!lr || optimizer.lr > 0, "{}: needs an optimizer.lr above 0, of which it is a part",
+                           at(key));
     auto only_for = [&](bool set, const char* key, const char* kind) {
       require<ConfigError>(!set || optimizer.kind == kind, "{}: only {} has it, not {}",
                            at(std::string("optimizer.") + key), kind, optimizer.kind);

@@ -154,6 +154,7 @@ struct OptimizerConfig {
   bool larc = false;
   double norm_floor = 1;
   double lora_plus = 1;
+  std::optional<double> embedding_lr;
   std::optional<SamConfig> sam;
   bool operator==(const OptimizerConfig&) const = default;
 };

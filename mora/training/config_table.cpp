@@ -178,11 +178,10 @@ Section<AdapterConfig> adapter_section() {
                                                 },
                                                 {}})
       .key("modules_to_save", &AdapterConfig::modules_to_save, "modules trained whole and saved with the adapter")
-      .key("dropout", &AdapterConfig::dropout, "dropout on the adapter's input", below_one())
+      .key("dropout", &AdapterConfig::dropout, "dropout on the adapter's input; embeddings have none", below_one())
       .key("targets", &AdapterConfig::targets,
-           "all-linear (every linear of the transformer blocks; no pooler, no head), a list of names, or a regular "
-           "expression on "
-           "module paths")
+           "all-linear (every linear of the transformer blocks; no pooler, no head, no embedding), a list of names, or "
+           "a regular expression on module paths; lora and rslora take embeddings too, by name")
       .key("init_from", &AdapterConfig::init_from,
            "a MoRA or PEFT adapter directory to start from; its kind, rank, targets and classifier win over the keys "
            "here")
@@ -227,6 +226,8 @@ Section<OptimizerConfig> optimizer_section() {
            "lars, lamb: a weight of at most this norm takes plain steps of lr, so that what starts at zero trains",
            not_negative())
       .key("lora_plus", &OptimizerConfig::lora_plus, "learning rate of B divided by that of A (LoRA+)", positive())
+      .key("embedding_lr", &OptimizerConfig::embedding_lr,
+           "learning rate of adapters on embeddings, which lora_plus leaves alone; null: lr", not_negative())
       .section("sam", &OptimizerConfig::sam, sam, "sharpness-aware minimisation around the update rule");
 }
 

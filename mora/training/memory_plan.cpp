@@ -9,6 +9,7 @@
 
 #include "autograd/grad.h"
 #include "engine/allocator.h"
+#include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/mora.h"
 #include "mora/experts/routed_layer.h"
 #include "mora/training/process_memory.h"
@@ -76,7 +77,7 @@ int64_t activation_numbers(MoRAModel& model, bool dropout, bool recompute) {
       continue;
     }
     const int64_t compressed = mora ? mora->op().chunks() * mora->op().rank : linear->layer().rank();
-    if (dropout)
+    if (dropout && !dynamic_cast<const EmbeddingLoRA*>(&linear->layer()))
       numbers += linear->in() + 2 * compressed;
     else if (!mora)
       numbers += compressed;

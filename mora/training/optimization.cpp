@@ -17,6 +17,8 @@ std::vector<Parameter> parameters_of(MoRAModel& model, const OptimizerConfig& co
     Parameter p{.name = name, .value = value, .is_weight = value.rank() > 1};
     if (!p.is_weight) p.weight_decay = 0;
     if (config.head_lr && name.starts_with("classifier.")) p.lr_scale = *config.head_lr / config.lr;
+    if (config.embedding_lr && name.find(".lora_embedding_") != std::string::npos)
+      p.lr_scale = *config.embedding_lr / config.lr;
     if (name.ends_with(".lora_B")) p.lr_scale = config.lora_plus;
     parameters.push_back(std::move(p));
   });

@@ -7,8 +7,8 @@
 
 namespace mora {
 
-// What the model trains, in its order, with the learning rates and decays of its groups: the head's own, LoRA+'s of B,
-// and no decay, trust ratio or scale for biases and other vectors.
+// What the model trains, in its order, with the learning rates and decays of its groups: the head's and embeddings'
+// own, LoRA+'s of B, and no decay, trust ratio or scale for biases and other vectors.
 std::vector<Parameter> parameters_of(MoRAModel& model, const OptimizerConfig& config);
 MoRAOptimizerOptions optimizer_options(const Config& config);
 

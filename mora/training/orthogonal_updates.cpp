@@ -11,6 +11,7 @@
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/shape.h"
 #include "kernels/copy.h"
+#include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
 #include "mora/experts/routed_layer.h"
@@ -54,6 +55,11 @@ OrthogonalUpdates::OrthogonalUpdates(MoRAModel& model, double weight, uint64_t s
     require<ConfigError>(!dynamic_cast<const RoutedLayer*>(&linear->layer()),
                          "continual.kind: olora: module '{}' has experts or adaptive steps, which it cannot keep apart",
                          path);
+    require<ConfigError>(
+        !dynamic_cast<const EmbeddingLoRA*>(&linear->layer()),
+        "continual.kind: olora: module '{}' is an embedding, whose inputs are orthogonal already; leave it out of "
+        "adapter.targets",
+        path);
     const bool plain = spec.kind == AdapterSpec::Kind::lora && !lora->has_origin() && past_components(*lora) >= 0;
     require<ConfigError>(spec.kind == AdapterSpec::Kind::mora || plain,
                          "continual.kind: olora: module '{}' has a {} adapter; it needs mora, lora or rslora with init "

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/lora.h"
 
 namespace mora {
@@ -19,11 +20,17 @@ AllocationOptions allocation_options(const AdapterConfig& adapter, int64_t total
           .seed = seed};
 }
 
-// An adapter of adapter.init_from may be of another kind than the configuration was checked for.
-void check_layers(const MoRAModel& model, bool restart) {
+}  // namespace
+
+void check_ranks(const AdapterConfig& adapter, const MoRAModel& model) {
+  if (!adapter.adapt && !adapter.restart) return;
+  const bool restart = adapter.restart.has_value();
   for (const auto& [path, linear] : model.adapted()) {
     const MoRALayer& layer = linear->layer();
     const auto* lora = dynamic_cast<const LoRA*>(&layer);
+    require<ConfigError>(!dynamic_cast<const EmbeddingLoRA*>(&layer),
+                         "adapter.{}: module '{}' is an embedding: its rank is fixed; leave it out of adapter.targets",
+                         restart ? "restart" : "adapt", path);
     require<ConfigError>(!dynamic_cast<const RoutedLayer*>(&layer),
                          "adapter.{}: module '{}' has experts or adaptive steps: its rank is fixed",
                          restart ? "restart" : "adapt", path);
@@ -34,12 +41,9 @@ void check_layers(const MoRAModel& model, bool restart) {
   }
 }
 
-}  // namespace
-
 RankPlan::RankPlan(const Config& config, int64_t total, MoRAModel& model, MoRAOptimizer& optimizer)
     : model_(model), optimizer_(optimizer), total_(total) {
   const AdapterConfig& adapter = config.adapter;
-  if (adapter.adapt || adapter.restart) check_layers(model, adapter.restart.has_value());
   if (adapter.adapt)
     allocator_.emplace(model, optimizer, allocation_options(adapter, total, uint64_t(config.train.seed)));
   if (ExpertAllocator::applies_to(model)) {

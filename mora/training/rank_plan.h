@@ -7,10 +7,13 @@
 
 namespace mora {
 
+// Throws ConfigError where adapter.adapt or adapter.restart meets a layer whose rank is fixed: an embedding's, or what
+// an adapter of adapter.init_from has, which may be of another kind than the configuration was checked for.
+void check_ranks(const AdapterConfig& adapter, const MoRAModel& model);
+
 class RankPlan {
  public:
-  // For a run of `total` updates. `model` and `optimizer` outlive it. Throws ConfigError where the adapter that the run
-  // starts from has no ranks to move.
+  // For a run of `total` updates on a model that passed check_ranks. `model` and `optimizer` outlive it.
   RankPlan(const Config& config, int64_t total, MoRAModel& model, MoRAOptimizer& optimizer);
 
   bool moves_ranks() const { return allocator_ || restart_; }

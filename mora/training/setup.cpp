@@ -6,6 +6,7 @@
 #include "loaders/model_files.h"
 #include "mora/adapters/mora.h"
 #include "mora/models/registry.h"
+#include "mora/training/rank_plan.h"
 
 namespace mora {
 namespace {
@@ -165,6 +166,7 @@ TrainingSetup set_up(const Config& c) {
     add_adapters(c, model);
     note_capped_sides(model, setup.notes);
   }
+  check_ranks(c.adapter, model);
   info.base_model = c.model;
   info.task = name_of(c.task);
   info.labels = train.labels();

@@ -88,7 +88,19 @@ constexpr Use kFailures[] = {
      "adapter.kind=loar: adapter.kind: expected mora | lora | rslora | dora | adalora | none, got 'loar'; did you mean "
      "'lora'?"},
     {"train run.yaml adapter.targets=qeury",
-     "adapter.targets: 'qeury' matches no linear of this bert model; did you mean 'query'?"},
+     "adapter.targets: 'qeury' matches no linear or embedding of this bert model; did you mean 'query'?"},
+    {"train run.yaml adapter.targets=[word_embeddings]",
+     "adapter.kind: mora: 'bert.embeddings.word_embeddings' is an embedding, which lora and rslora adapt; take one of "
+     "them, or leave it out of adapter.targets"},
+    {"train run.yaml adapter.kind=lora adapter.init=pissa adapter.targets=[word_embeddings]",
+     "adapter.init: 'bert.embeddings.word_embeddings' is an embedding, which default and gaussian start; take one of "
+     "them, or leave it out of adapter.targets"},
+    {"train run.yaml adapter.kind=lora adapter.targets=[word_embeddings,query] adapter.adapt.budget=1",
+     "adapter.adapt: module 'bert.embeddings.word_embeddings' is an embedding: its rank is fixed; leave it out of "
+     "adapter.targets"},
+    {"train run.yaml adapter.modules_to_save=[word_embeddings]",
+     "adapter.modules_to_save: 'bert.embeddings.word_embeddings' is an embedding, which is not trained whole; name it "
+     "in adapter.targets"},
     {"train run.yaml optimizer.lr=fast",
      "optimizer.lr=fast: optimizer.lr: expected a number of at least 0, got 'fast'"},
     {"train run.yaml optimizer.lr", "optimizer.lr: expected KEY=VALUE, such as optimizer.lr=1e-4"},

@@ -70,18 +70,21 @@ TEST_P(Family, HiddenStatesAndLogitsAgreeWithTransformers) {
   }
 }
 
-TEST_P(Family, LinearsBearTheNamesOfTheFile) {
+TEST_P(Family, LinearsAndEmbeddingsBearTheNamesOfTheFile) {
   const ModelFiles files = open_model_files(directory);
-  int64_t linears = 0;
+  int64_t seen = 0;
   auto in_file = [&](const std::string& path, LinearSlot& slot) {
-    ++linears;
+    ++seen;
     ASSERT_TRUE(files.weights->contains(path + ".weight")) << path;
     EXPECT_EQ(files.weights->load(path + ".weight").numel(), slot->in() * slot->out()) << path;
   };
   model->visit_linears(in_file);
-  EXPECT_EQ(linears % model->config().num_hidden_layers, 0);
-  EXPECT_GT(linears, 0);
+  EXPECT_EQ(seen % model->config().num_hidden_layers, 0);
+  EXPECT_GT(seen, 0);
   model->visit_extra_linears(in_file);
+  seen = 0;
+  model->visit_embeddings(in_file);
+  EXPECT_GT(seen, 0);
 }
 
 TEST_P(Family, PackedAheadTheHiddenStatesAreTheSame) {

@@ -51,7 +51,8 @@ TEST_F(EncoderTest, FiftyLossesOfMeanPooledLoRAAgreeWithPeft) {
 }
 
 TEST_F(EncoderTest, FiftyLossesOfPooledLoRAAgreeWithPeft) {
-  const std::string from = initial_adapter(".*", Pooling::pooler, 2, {"negative", "positive"});
+  const std::string from =
+      initial_adapter(R"(bert\.(encoder|pooler)\..*)", Pooling::pooler, 2, {"negative", "positive"});
   expect_losses_of_peft(
       "pooler",
       config("run", "adapter: {kind: lora, init_from: " + from +
@@ -60,7 +61,7 @@ TEST_F(EncoderTest, FiftyLossesOfPooledLoRAAgreeWithPeft) {
 }
 
 TEST_F(EncoderTest, RegressionLossesAgreeWithPeft) {
-  const std::string from = initial_adapter(".*", Pooling::pooler, 1, {});
+  const std::string from = initial_adapter(R"(bert\.(encoder|pooler)\..*)", Pooling::pooler, 1, {});
   Config c = config("run", "task: regression\nadapter: {kind: lora, init_from: " + from +
                                "}\noptimizer: {lr: 2e-4}\nschedule: {kind: constant}\n"
                                "train: {steps: 10, epochs: null, clip: null, eval_every: null, save_every: null}\n");

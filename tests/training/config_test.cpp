@@ -261,7 +261,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"optimizer: {lr: -1e-3}", "c.yaml:5: optimizer.lr: expected a number of at least 0, got '-1e-3'"},
         Wrong{"optimizer: {lr: 1,5}",
               "c.yaml:5: unknown key 'optimizer.5'; known here: kind, lr, head_lr, betas, eps, "
-              "weight_decay, amsgrad, momentum, nesterov, trust, larc, norm_floor, lora_plus, sam"},
+              "weight_decay, amsgrad, momentum, nesterov, trust, larc, norm_floor, lora_plus, "
+              "embedding_lr, sam"},
         Wrong{"optimizer: {lr: 1_000}", "c.yaml:5: optimizer.lr: expected a number of at least 0, got '1_000'"},
         Wrong{"optimizer: {betas: [0.9]}",
               "c.yaml:5: optimizer.betas: expected a list of two numbers from 0 to below 1, got a list"},
@@ -387,8 +388,9 @@ TEST(Config, AnOptimizersOwnKeysAreForItAlone) {
             "c.yaml:5: optimizer.nesterov: needs a momentum above 0");
   EXPECT_EQ(error_of(kSmallest + "optimizer: {kind: sgd, larc: true}"),
             "c.yaml:5: optimizer.larc: only lars has it, not sgd");
-  EXPECT_EQ(error_of(kSmallest + "optimizer: {lr: 0, head_lr: 0.1}"),
-            "c.yaml:5: optimizer.head_lr: needs an optimizer.lr above 0, of which it is a part");
+  for (const char* key : {"head_lr", "embedding_lr"})
+    EXPECT_EQ(error_of(kSmallest + "optimizer: {lr: 0, " + key + ": 0.1}"),
+              fmt::format("c.yaml:5: optimizer.{}: needs an optimizer.lr above 0, of which it is a part", key));
   EXPECT_EQ(parse(kSmallest + "optimizer: {kind: sgd, nesterov: true}").optimizer.nesterov, true);
 }
 

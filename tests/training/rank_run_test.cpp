@@ -115,6 +115,7 @@ const Kind kinds[] = {
      "adapter: {kind: mora, rank: 4, operator: sharing, dropout: 0.1, targets: [query], restart: {interval: 2, "
      "operators: [sharing, group], rewarm: 1}}"},
     {"pissa", "adapter: {kind: lora, rank: 4, init: pissa, targets: [query]}"},
+    {"embedding", "adapter: {kind: lora, rank: 4, dropout: 0.1, targets: [word_embeddings, query]}"},
 };
 
 TEST_F(RankRun, AnMThatEndsAtTheSmallerSideIsNoted) {

@@ -181,7 +181,7 @@ TEST_F(TrainerTest, PatternsAndModulesTrainedWholeGoWhereTheyMatch) {
 TEST_F(TrainerTest, ATargetThatMatchesNothingNamesTheNearest) {
   MoRAModel model(load_model(minilm));
   EXPECT_EQ(test::error_of<ConfigError>([&] { model.add_adapters({}, std::vector<std::string>{"qeury"}, 0); }),
-            "adapter.targets: 'qeury' matches no linear of this bert model; did you mean 'query'?");
+            "adapter.targets: 'qeury' matches no linear or embedding of this bert model; did you mean 'query'?");
 }
 
 TEST_F(TrainerTest, EpochsOfTokenBatchesAreWhole) {
