@@ -45,6 +45,13 @@ void check_segments(std::string_view op, const Tensor& rows, const Tensor& offse
             "{}: rows {}, offsets {}, segments {}", op, rows.shape(), offsets.shape(), segments.shape());
 }
 
+void check_rows_by_index(std::string_view op, const Tensor& table, const Tensor& ids, const Tensor& rows) {
+  invariant(table.rank() == 2 && rows.rank() == 2 && table.dim(1) == rows.dim(1) && table.is_contiguous() &&
+                rows.is_contiguous() && ids.rank() == 1 && ids.is_contiguous() && ids.dim(0) == rows.dim(0) &&
+                ids.dtype() == DType::i32,
+            "{}: table {}, ids {}, rows {}", op, table.shape(), ids.shape(), rows.shape());
+}
+
 void check_norm(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y,
                 const Tensor& mean, const Tensor& rstd) {
   check_like(op, x, x, "x");

@@ -17,6 +17,9 @@ void check_alike(std::string_view op, const Tensor& x, std::initializer_list<con
 void check_reduce(const Tensor& x, const Tensor& y, uint32_t dims);
 void check_segments(std::string_view op, const Tensor& rows, const Tensor& offsets, const Tensor& segments);
 
+// kernels/copy.h. `rows` (n, d) by `ids` (n) from or to `table` (N, d): the values of ids are for the device to check.
+void check_rows_by_index(std::string_view op, const Tensor& table, const Tensor& ids, const Tensor& rows);
+
 // kernels/norm.h; RMS norm has no b, mean, gb.
 void check_norm(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& y,
                 const Tensor& mean, const Tensor& rstd);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/checks.h"
 #include "kernels/copy.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/elements.h"
@@ -47,20 +48,16 @@ namespace {
 
 HWY_EXPORT(add_rows);
 
-void check_ids(std::string_view op, const Tensor& ids, int64_t count, int64_t rows) {
-  invariant(ids.rank() == 1 && ids.is_contiguous() && ids.dim(0) == count, "{}: ids {} for {} rows", op, ids.shape(),
-            count);
+void check_rows(std::string_view op, const Tensor& table, const Tensor& ids, const Tensor& rows) {
+  check_rows_by_index(op, table, ids, rows);
   for (int32_t id : ids.values<int32_t>())
-    require<ShapeError>(id >= 0 && id < rows, "{}: id {} of a table of {} rows", op, id, rows);
+    require<ShapeError>(id >= 0 && id < table.dim(0), "{}: id {} of a table of {} rows", op, id, table.dim(0));
 }
 
 }  // namespace
 
 void gather_rows(const Tensor& table, const Tensor& ids, Tensor& y) {
-  invariant(
-      table.rank() == 2 && y.rank() == 2 && table.dim(1) == y.dim(1) && table.is_contiguous() && y.is_contiguous(),
-      "gather_rows: table {} into {}", table.shape(), y.shape());
-  check_ids("gather_rows", ids, y.dim(0), table.dim(0));
+  check_rows("gather_rows", table, ids, y);
   const int64_t width = y.dim(1);
   const auto from_bytes = width * int64_t(size_of(table.dtype()));
   const auto to_bytes = width * int64_t(size_of(y.dtype()));
@@ -74,9 +71,7 @@ void gather_rows(const Tensor& table, const Tensor& ids, Tensor& y) {
 }
 
 void scatter_add_rows(const Tensor& x, const Tensor& ids, Tensor& y) {
-  invariant(x.rank() == 2 && y.rank() == 2 && x.dim(1) == y.dim(1) && x.is_contiguous() && y.is_contiguous(),
-            "scatter_add_rows: {} into {}", x.shape(), y.shape());
-  check_ids("scatter_add_rows", ids, x.dim(0), y.dim(0));
+  check_rows("scatter_add_rows", y, ids, x);
   const int32_t* id = ids.data<int32_t>();
   std::vector<int32_t> order(size_t(x.dim(0)));
   std::iota(order.begin(), order.end(), 0);

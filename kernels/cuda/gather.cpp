@@ -1,3 +1,4 @@
+#include "kernels/checks.h"
 #include "kernels/copy.h"
 #include "kernels/cuda/copy.h"
 #include "kernels/cuda/index_error_words.h"
@@ -7,10 +8,7 @@ namespace mora::kernels::cuda {
 namespace {
 
 void check_rows(std::string_view op, const Tensor& table, const Tensor& ids, const Tensor& rows) {
-  invariant(table.rank() == 2 && rows.rank() == 2 && table.dim(1) == rows.dim(1) && table.is_contiguous() &&
-                rows.is_contiguous() && ids.rank() == 1 && ids.is_contiguous() && ids.dim(0) == rows.dim(0) &&
-                ids.dtype() == DType::i32,
-            "{}: table {}, ids {}, rows {}", op, table.shape(), ids.shape(), rows.shape());
+  check_rows_by_index(op, table, ids, rows);
   require_floating(op, table);
   require_floating(op, rows);
   require_device_of(table, op, ids, rows);

@@ -12,10 +12,7 @@ namespace mora {
 namespace {
 
 Tensor gaussian(const Shape& shape, const RandomStream& stream, uint64_t first) {
-  constexpr double deviation = 0.02;
-  std::vector<float> values(size_t(shape.numel()));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = float(deviation * stream.normal(first + i));
-  return Tensor::from(values, shape);
+  return normal_tensor(shape, 0.02, stream, first);
 }
 
 Tensor initial(const AdapterSpec& spec, int64_t in, int64_t out, uint64_t seed, uint64_t index, bool a) {

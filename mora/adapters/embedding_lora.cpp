@@ -6,22 +6,12 @@
 #include "mora/models/linear.h"
 
 namespace mora {
-namespace {
-
-Tensor standard_normal(const Shape& shape, const RandomStream& stream) {
-  Tensor t = Tensor::empty(shape);
-  float* values = t.mutable_data<float>();
-  for (int64_t i = 0; i < t.numel(); ++i) values[i] = float(stream.normal(uint64_t(i)));
-  return t;
-}
-
-}  // namespace
 
 EmbeddingLoRA::EmbeddingLoRA(const AdapterSpec& spec, int64_t rows, int64_t d, DType activations, uint64_t seed,
                              uint64_t index)
     : EmbeddingLoRA(
           spec, Tensor::zeros({rows, spec.rank}),
-          standard_normal({d, spec.rank}, RandomStream({.seed = seed, .layer = index, .purpose = Purpose::init})),
+          normal_tensor({d, spec.rank}, 1, RandomStream({.seed = seed, .layer = index, .purpose = Purpose::init})),
           activations) {}
 
 EmbeddingLoRA::EmbeddingLoRA(const AdapterSpec& spec, const Tensor& a, const Tensor& b, DType activations)

@@ -31,6 +31,13 @@ void fill_lora_a(std::span<float> values, const AdapterSpec& spec, int64_t in, c
     values[i] = gaussian ? float(deviation * stream.normal(i)) : float(bound * (2.0 * double(stream.uniform(i)) - 1.0));
 }
 
+Tensor normal_tensor(const Shape& shape, double deviation, const RandomStream& stream, uint64_t first) {
+  Tensor t = Tensor::empty(shape);
+  float* values = t.mutable_data<float>();
+  for (int64_t i = 0; i < t.numel(); ++i) values[i] = float(deviation * stream.normal(first + uint64_t(i)));
+  return t;
+}
+
 Tensor fresh_lora_a(const AdapterSpec& spec, const Shape& shape, uint64_t seed, uint64_t index) {
   const RandomStream stream({.seed = seed, .layer = index, .purpose = Purpose::init});
   Tensor a = Tensor::empty(shape);

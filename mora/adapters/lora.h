@@ -59,6 +59,8 @@ class LoRA : public MoRALayer {
 double lora_scaling(const AdapterSpec& spec);
 // Rows of A of init default or gaussian.
 void fill_lora_a(std::span<float> values, const AdapterSpec& spec, int64_t in, const RandomStream& stream);
+// The stream's normal numbers from its `first` on, times `deviation`, in f32.
+Tensor normal_tensor(const Shape& shape, double deviation, const RandomStream& stream, uint64_t first = 0);
 // A (rows, in), in f32.
 Tensor fresh_lora_a(const AdapterSpec& spec, const Shape& shape, uint64_t seed, uint64_t index);
 
