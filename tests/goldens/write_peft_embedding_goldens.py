@@ -29,14 +29,11 @@ import sys
 import peft
 import torch
 from formula import formula
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertForSequenceClassification
+from peft_training import batches, minilm, sampled, saved_name, train
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 UPDATES, LR, EMBEDDING_LR = 20, 2e-4, 1e-3
 CASES = {"lora": dict(), "rslora": dict(use_rslora=True), "lora_plus": dict()}
-
-
-def saved_name(name):
-    return name.replace(".modules_to_save", "").replace(".default", "")
 
 
 def initial(name, shape):
@@ -59,47 +56,29 @@ def deltas(model):
     out = {}
     for name, module in model.base_model.model.named_modules():
         if isinstance(module, peft.tuners.lora.layer.Embedding):
-            delta = module.get_delta_weight("default").detach().double().flatten()
-            step = delta.numel() // 64
-            out[name] = dict(norm=delta.norm().item(), step=step, values=delta[::step][:64].tolist())
+            out[name] = sampled(module.get_delta_weight("default").detach().double())
     return out
 
 
-def train(model, batches, lora_plus=False):
-    params = {saved_name(n): p for n, p in model.named_parameters() if p.requires_grad}
-    groups = [dict(params=[], lr=LR), dict(params=[], lr=4 * LR), dict(params=[], lr=EMBEDDING_LR)]
-    for name, p in params.items():
-        group = 0 if not lora_plus else 2 if ".lora_embedding_" in name else 1 if ".lora_B" in name else 0
-        groups[group]["params"].append(p)
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    out = dict(losses=[], grad_norms=[])
-    for batch in batches:
-        optimizer.zero_grad()
-        loss = model(**batch).loss
-        loss.backward()
-        out["grad_norms"].append(torch.nn.utils.clip_grad_norm_(params.values(), math.inf).item())
-        out["losses"].append(loss.item())
-        optimizer.step()
-    return out
+def groups(model, lora_plus=False):
+    result = [dict(params=[], lr=LR), dict(params=[], lr=4 * LR), dict(params=[], lr=EMBEDDING_LR)]
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            group = 0 if not lora_plus else 2 if ".lora_embedding_" in name else 1 if ".lora_B" in name else 0
+            result[group]["params"].append(p)
+    return result
 
 
 def encoder(model_dir, rows):
-    tokenizer, batches = AutoTokenizer.from_pretrained(model_dir), []
-    for update in range(UPDATES):
-        texts, labels, _ = zip(*rows[::37][update * 8:(update + 1) * 8])
-        batch = tokenizer(list(texts), truncation=True, max_length=48, padding=True, return_tensors="pt")
-        batches.append(dict(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
-                            labels=torch.tensor([int(l == "positive") for l in labels])))
+    data = list(batches(rows[::37], AutoTokenizer.from_pretrained(model_dir), UPDATES))
     result = {}
     for case, options in CASES.items():
-        base = BertForSequenceClassification.from_pretrained(
-            model_dir, dtype=torch.float32, attn_implementation="eager", num_labels=2, hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0)
-        model = adapted(base, peft.LoraConfig(task_type="SEQ_CLS", r=6, lora_alpha=12, modules_to_save=["classifier"],
-                                              target_modules=["word_embeddings", "position_embeddings", "query"], **options))
+        config = peft.LoraConfig(task_type="SEQ_CLS", r=6, lora_alpha=12, modules_to_save=["classifier"],
+                                 target_modules=["word_embeddings", "position_embeddings", "query"], **options)
+        model = adapted(minilm(model_dir), config)
         with torch.no_grad():
-            logits = model(**batches[0]).logits.tolist()
-        result[case] = dict(logits=logits, delta=deltas(model)) | train(model, batches, case == "lora_plus")
+            logits = model(**data[0]).logits.tolist()
+        result[case] = dict(logits=logits, delta=deltas(model)) | train(model, groups(model, case == "lora_plus"), data)
     return result
 
 
@@ -108,23 +87,23 @@ def decoder(model_dir, rows):
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, attn_implementation="eager")
     model = adapted(base, peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["embed_tokens", "q_proj"]))
     assert base.lm_head.weight is base.model.embed_tokens.base_layer.weight
-    batches = []
+    data = []
     for update in range(UPDATES):
         ids = [(tokenizer(row[0])["input_ids"] + [tokenizer.eos_token_id])[:64] for row in rows[update * 4:(update + 1) * 4]]
         width = max(map(len, ids))
         batch = torch.tensor([i + [0] * (width - len(i)) for i in ids])
         mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i in ids])
-        batches.append(dict(input_ids=batch, attention_mask=mask, labels=batch.masked_fill(mask == 0, -100)))
+        data.append(dict(input_ids=batch, attention_mask=mask, labels=batch.masked_fill(mask == 0, -100)))
     with torch.no_grad():
-        last = int(batches[0]["attention_mask"][0].sum()) - 1
-        logits = model(input_ids=batches[0]["input_ids"][:1, :last + 1]).logits[0, -1, ::1024].tolist()
-    return dict(logits=logits, delta=deltas(model)) | train(model, batches)
+        last = int(data[0]["attention_mask"][0].sum()) - 1
+        logits = model(input_ids=data[0]["input_ids"][:1, :last + 1]).logits[0, -1, ::1024].tolist()
+    return dict(logits=logits, delta=deltas(model)) | train(model, groups(model), data)
 
 
 def main():
-    minilm, smollm2, data = sys.argv[1:]
+    encoder_dir, decoder_dir, data = sys.argv[1:]
     rows = [line.split("\t") for line in open(data, encoding="utf-8", newline="\n").read().split("\n")[1:-1]]
-    result = encoder(minilm, rows) | {"tied": decoder(smollm2, rows)}
+    result = encoder(encoder_dir, rows) | {"tied": decoder(decoder_dir, rows)}
     for case, values in result.items():
         print(case, values["losses"][0], "...", values["losses"][-1])
     text = json.dumps(result, indent=None, separators=(",", ":")).replace('},"', '},\n"')

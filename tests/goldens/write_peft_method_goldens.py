@@ -26,7 +26,8 @@ import pathlib
 import peft
 import torch
 from formula import formula
-from transformers import AutoTokenizer, BertForSequenceClassification
+from peft_training import batches, minilm, sampled, saved_name, train
+from transformers import AutoTokenizer
 
 METHODS = {
     "lora": dict(),
@@ -37,12 +38,8 @@ METHODS = {
     "olora": dict(init_lora_weights="olora"),
     "adalora": None,
 }
-UPDATES, BATCH, LENGTH, LR = 20, 8, 48, 2e-4
+UPDATES, LR = 20, 2e-4
 MODULES = ["bert.encoder.layer.0.attention.self.query", "bert.encoder.layer.5.output.dense"]
-
-
-def saved_name(name):
-    return name.replace(".modules_to_save", "").replace(".default", "")
 
 
 def bound_of(name, shape, method):
@@ -60,9 +57,7 @@ def bound_of(name, shape, method):
 
 
 def build(method, model_dir):
-    base = BertForSequenceClassification.from_pretrained(
-        model_dir, dtype=torch.float32, attn_implementation="eager", num_labels=2, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0)
+    base = minilm(model_dir)
     weights = {m: base.get_submodule(m).weight.detach().clone() for m in MODULES}
     common = dict(task_type="SEQ_CLS", lora_alpha=12, target_modules="all-linear", modules_to_save=["classifier"])
     if method == "adalora":
@@ -82,19 +77,9 @@ def deltas(model, weights):
     for name, before in weights.items():
         layer = model.base_model.model.get_submodule(name)
         layer.merge(safe_merge=True)
-        delta = (layer.get_base_layer().weight.detach().double() - before.double()).flatten()
+        out[name] = sampled(layer.get_base_layer().weight.detach().double() - before.double())
         layer.unmerge()
-        step = delta.numel() // 64
-        out[name] = dict(norm=delta.norm().item(), step=step, values=delta[::step][:64].tolist())
     return out
-
-
-def batches(rows, tokenizer):
-    for update in range(UPDATES):
-        texts, labels, _ = zip(*rows[update * BATCH:(update + 1) * BATCH])
-        batch = tokenizer(list(texts), truncation=True, max_length=LENGTH, padding=True, return_tensors="pt")
-        yield dict(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
-                   labels=torch.tensor([int(l == "positive") for l in labels]))
 
 
 def masked(model, first):
@@ -113,22 +98,13 @@ def run(method, model_dir, data):
     model, weights = build(method, model_dir)
     params = {saved_name(n): p for n, p in model.named_parameters() if p.requires_grad}
     is_b = lambda n: ".lora_B" in n and method == "lora_plus"
-    optimizer = torch.optim.AdamW([dict(params=[p for n, p in params.items() if not is_b(n)], lr=LR),
-                                   dict(params=[p for n, p in params.items() if is_b(n)], lr=4 * LR)])
+    groups = [dict(params=[p for n, p in params.items() if not is_b(n)], lr=LR),
+              dict(params=[p for n, p in params.items() if is_b(n)], lr=4 * LR)]
     with torch.no_grad():
-        out = dict(logits=model(**data[0]).logits.tolist(), losses=[], grad_norms=[])
-    trained_delta = method in ("pissa", "olora")
-    if not trained_delta:
-        out["delta"] = deltas(model, weights)
-    for batch in data:
-        optimizer.zero_grad()
-        loss = model(**batch).loss
-        loss.backward()
-        out["grad_norms"].append(torch.nn.utils.clip_grad_norm_(params.values(), math.inf).item())
-        out["losses"].append(loss.item())
-        optimizer.step()
-    if trained_delta:
-        out["delta"] = deltas(model, weights)
+        logits = model(**data[0]).logits.tolist()
+    delta = None if method in ("pissa", "olora") else deltas(model, weights)
+    out = dict(logits=logits) | train(model, groups, data)
+    out["delta"] = delta or deltas(model, weights)
     if method == "adalora":
         out["masked"] = masked(build(method, model_dir)[0], data[0])
     return out
@@ -140,7 +116,7 @@ def main():
     parser.add_argument("data")
     args = parser.parse_args()
     rows = [line.split("\t") for line in open(args.data, encoding="utf-8", newline="\n").read().split("\n")[1:-1:37]]
-    data = list(batches(rows, AutoTokenizer.from_pretrained(args.model)))
+    data = list(batches(rows, AutoTokenizer.from_pretrained(args.model), UPDATES))
     result = {}
     for method in METHODS:
         result[method] = run(method, args.model, data)

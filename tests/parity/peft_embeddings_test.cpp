@@ -3,8 +3,7 @@
 #include <cmath>
 
 #include "autograd/ops/shape.h"
-#include "mora/training/setup.h"
-#include "training/trainer_fixture.h"
+#include "parity/peft_run.h"
 
 namespace mora {
 namespace {
@@ -42,29 +41,18 @@ constexpr const char* run =
     "schedule: {kind: constant}\n"
     "train: {steps: 20, epochs: null, clip: null, eval_every: null, save_every: null, ";
 
-struct PeftEmbeddings : test::TrainerFixture {
+struct PeftEmbeddings : test::PeftRun {
   const nlohmann::json goldens = read_json(test::source / "tests/goldens/peft_embeddings.json");
 
   Config encoder_config(const std::string& optimizer) const {
-    Config c =
-        config("run", run + std::string("batch_size: 8}\nhead: {pooling: pooler}\noptimizer: ") + optimizer + "\n");
-    c.data->max_length = 48;
-    std::ifstream rows(test::reviews);
-    std::string every37th, line;
-    for (int64_t i = 0; std::getline(rows, line); ++i)
-      if (i == 0 || i % 37 == 1) every37th += line + "\n";
-    c.data->train = {directory.write("rows.tsv", every37th).string()};
-    return c;
+    return on_every_37th_row(
+        config("run", run + std::string("batch_size: 8}\nhead: {pooling: pooler}\noptimizer: ") + optimizer + "\n"));
   }
 
   void expect_losses(const nlohmann::json& golden) const {
     const auto lines = metrics("run");
     ASSERT_EQ(lines.size(), 20U);
-    for (size_t i = 0; i < lines.size(); ++i) {
-      EXPECT_NEAR(lines[i]["loss"].get<double>() / golden["losses"][i].get<double>(), 1, 1e-3) << "update " << i;
-      EXPECT_NEAR(lines[i]["grad_norm"].get<double>() / golden["grad_norms"][i].get<double>(), 1, 1e-2)
-          << "update " << i;
-    }
+    expect_curves(lines, golden);
   }
 };
 
@@ -80,11 +68,7 @@ TEST_F(PeftEmbeddings, AnEncodersLogitsMergedWeightsAndLossesAgree) {
     model.set_head(Pooling::pooler, Classifier::fresh(2, 384, 0));
     initialise(model);
     Config c = encoder_config(optimizer);
-    const int64_t rows[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    Context context;
-    const Tensor logits = model.logits(to_sequences(read_training_data(c).train.batch(rows)), context);
-    for (size_t i = 0; i < 16; ++i)
-      EXPECT_NEAR(logits.values<float>()[i], golden["logits"][i / 2][i % 2].get<double>(), 1e-5) << i;
+    expect_logits(golden["logits"], model, c);
     expect_deltas(golden["delta"], model);
     c.adapter.init_from =
         test::saved(directory / "initial", model,
