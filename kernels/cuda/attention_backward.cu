@@ -1,141 +1,146 @@
 // The gradients of attention, with the weights computed again from the scores and lse: for a score s_ij of weight
 // p_ij = exp(s_ij − lse_i), with δ_i = Σ y_i·gy_i (Dao et al. 2022, "FlashAttention", algorithm 4),
 //   gv_j = Σ_i p_ij·gy_i,   gs_ij = p_ij·(gy_i·v_j − δ_i),   gq_i = scale·Σ_j gs_ij·k_j,   gk_j = scale·Σ_i gs_ij·q_i.
-// One kernel owns rows, the other keys, each in a fixed order: no sum depends on when a block runs.
+// One kernel owns rows, the other keys, each in a fixed order: no sum depends on when a block runs. Each computes the
+// scores with what it owns as rows, so that they are weights of what it walks over. Of that, what is needed first and
+// last (k, or q) has two tiles where they are computed by warps: the next one comes meanwhile.
 #include "kernels/cuda/attention_tiles.h"
 
 namespace mora::kernels::cuda {
 namespace {
 
-// What both kernels read, and the square of weights they compute.
-template <class T, int Width>
-struct Gradient {
+template <class T>
+struct GradientInputs {
   using C = Compute<T>;
-  static constexpr int side = tile_side<T>(4, Width), R = side / square_side, S = Width / square_side;
-  static constexpr int head_bytes = tile_bytes<T>(side, Width);
-  static constexpr int shared_bytes = 4 * head_bytes + tile_bytes<C>(side, side);
-
   Packing packing;
   Heads<const T> q, k, v, gy;
   Array<const C> lse;
 
-  SIMT_DEVICE Tile<T> queries() const { return tile_at<T>(0, side, Width); }
-  SIMT_DEVICE Tile<T> gradients() const { return tile_at<T>(head_bytes, side, Width); }
-  SIMT_DEVICE Tile<T> keys() const { return tile_at<T>(2 * head_bytes, side, Width); }
-  SIMT_DEVICE Tile<T> values() const { return tile_at<T>(3 * head_bytes, side, Width); }
-  SIMT_DEVICE Tile<C> square() const { return tile_at<C>(4 * head_bytes, side, side); }
-
-  SIMT_DEVICE void load_row_tiles(const StackedRows& rows, int first) const {
-    load_rows<side, Width>(q, packing.dim, rows, first, queries());
-    load_rows<side, Width>(gy, packing.dim, rows, first, gradients());
-  }
-  SIMT_DEVICE void load_key_tiles(const KeyRows& rows, int first) const {
-    load_keys<side, Width>(k, packing.dim, rows, first, keys());
-    load_keys<side, Width>(v, packing.dim, rows, first, values());
-  }
-
-  // What the thread needs of its rows.
-  struct Rows {
-    C lse[R], delta[R];
-    Range visible[R];
-  };
-  // Without delta.
-  SIMT_DEVICE Rows begin_rows(int sequence, const StackedRows& stacked, int first) const {
-    Rows rows{};
-    for (int i = 0; i < R; ++i) {
-      const int row = first + square_row() * R + i;
-      if (row >= stacked.count) continue;
-      rows.visible[i] = packing.visible_to(sequence, row / stacked.group);
-      rows.lse[i] = lse[statistic_at(stacked, row)];
-      if (rows.lse[i] == C(-INFINITY)) rows.visible[i] = {0, 0};
-    }
-    return rows;
-  }
-  SIMT_DEVICE int64_t statistic_at(const StackedRows& stacked, int row) const {
-    return int64_t{stacked.token(row)} * packing.heads + stacked.head(row);
-  }
-
-  // weights: p, of the keys from `key` on.
-  SIMT_DEVICE void weigh(const Rows& rows, int key, C (&weights)[R][R]) const {
-    add_rows_by_rows(queries(), keys(), padded_depth(packing.dim), weights);
-    const C scale = C(packing.scale * log2_e);
-    for (int i = 0; i < R; ++i) {
-      for (int j = 0; j < R; ++j) {
-        const int at = key + square_column() + square_side * j;
-        const bool seen = at >= rows.visible[i].begin && at < rows.visible[i].end;
-        weights[i][j] = seen ? exp2(weights[i][j] * scale - rows.lse[i] * C(log2_e)) : C(0);
-      }
-    }
-  }
-  // weights becomes gs.
-  SIMT_DEVICE void differentiate(const Rows& rows, C (&weights)[R][R]) const {
-    C products[R][R] = {};
-    add_rows_by_rows(gradients(), values(), padded_depth(packing.dim), products);
-    for (int i = 0; i < R; ++i)
-      for (int j = 0; j < R; ++j) weights[i][j] *= products[i][j] - rows.delta[i];
-  }
-  SIMT_DEVICE void put_square(const C (&weights)[R][R]) const {
-    for (int i = 0; i < R; ++i)
-      for (int j = 0; j < R; ++j) square().set(square_row() * R + i, square_column() + square_side * j, weights[i][j]);
+  // p of a score. A row that saw nothing but −∞ has no weights.
+  SIMT_DEVICE C log2_of_sum(C row_lse) const { return row_lse == C(-INFINITY) ? C(INFINITY) : row_lse * C(log2_e); }
+  template <class P>
+  SIMT_DEVICE C weight(C score, C log2_sum) const {
+    return P::power_of_2(score * C(packing.scale * log2_e) - log2_sum);
   }
 };
 
 // gq, and delta for the other kernel.
 template <class T, int Width>
 struct AttentionQueryGradient {
-  using Shared = Gradient<T, Width>;
   using C = Compute<T>;
-  static constexpr int threads = square_threads, side = Shared::side, R = Shared::R, S = Shared::S;
+  using P = Products<T, Width, 4, 2, Width <= 64 ? 64 : 32>;
+  static constexpr int threads = P::threads, R = P::R;
+  static constexpr int row_bytes = tile_bytes<T>(P::rows, Width), key_bytes = tile_bytes<T>(P::walked, Width);
+  static constexpr int products_at = 2 * row_bytes + (1 + P::buffers) * key_bytes;
+  static constexpr int shared_bytes = products_at + P::bytes;
 
-  Shared shared;
+  GradientInputs<T> in;
   Heads<const T> y;
   Array<C> delta;
   Heads<T> gq;
 
+  struct Rows {
+    C log2_sum[R], delta[R], sum[R][P::S];
+  };
+
   SIMT_DEVICE void operator()() const {
-    const Packing& packing = shared.packing;
-    const int block = simt::grid_size().x - 1 - simt::block_index().x, kv_head = simt::block_index().y;
-    const auto [b, first] = tile_place(packing.q_offsets, packing.sequences, packing.group, side, block);
-    const StackedRows stacked(packing, b, kv_head);
-    const KeyRows key_rows(packing, b, kv_head);
-    if (first >= stacked.count) return;
-    shared.load_row_tiles(stacked, first);
+    const Packing& packing = in.packing;
+    const int block = simt::grid_size().x - 1 - simt::block_index().x;
+    const auto [b, first] = tile_place(packing.q_offsets, packing.sequences, packing.group.divisor, P::rows, block);
+    const Sequence sequence(packing, b, simt::block_index().y);
+    if (first >= sequence.rows()) return;
+    const int last = (first + P::rows < sequence.rows() ? first + P::rows : sequence.rows()) - 1;
+    const auto [begin, end] = sequence.visible_to(first, last);
+    int key = begin / P::walked * P::walked, turn = 0;
+    load_rows<P::rows, Width>(in.q, packing.dim, sequence, first, queries());
+    load_rows<P::rows, Width>(in.gy, packing.dim, sequence, first, gradients());
+    if (key < end) load(sequence, key, turn), load_values(sequence, key);
+    simt::wait_for_copies();
     simt::barrier();
-    auto rows = shared.begin_rows(b, stacked, first);
-    compute_delta(rows, stacked, first);
-    C sum[R][S] = {};
-    const int last = first + side < stacked.count ? first + side : stacked.count;
-    const int from = packing.visible_to(b, first / stacked.group).begin;
-    const int to = packing.visible_to(b, (last - 1) / stacked.group).end;
-    for (int key = from / side * side; key < to; key += side) {
-      shared.load_key_tiles(key_rows, key);
+    Rows rows = begin_rows(sequence, first);
+    while (key < end) {
+      const int next = key + P::walked;
+      if (P::buffers == 2 && next < end) load(sequence, next, 1 - turn);
+      C weights[R][P::K], products[R][P::K];
+      P{products_at}.scores(queries(), keys(turn), packing.dim, weights);
+      P{products_at}.scores(gradients(), values(), packing.dim, products);
       simt::barrier();
-      C weights[R][R] = {};
-      shared.weigh(rows, key, weights);
-      shared.differentiate(rows, weights);
-      shared.put_square(weights);
-      simt::warp_barrier();  // a row is read by the warp that wrote it
-      add_rows_by_columns(shared.square(), shared.keys(), side, sum);
+      if (next < end) load_values(sequence, next);
+      differentiate(rows, sequence, first, last, key, weights, products);
+      P{products_at}.add_weighted(weights, keys(turn), rows.sum);
+      if (P::buffers == 1) {
+        simt::barrier();
+        if (next < end) load(sequence, next, turn);
+      } else {
+        turn = 1 - turn;
+      }
+      simt::wait_for_copies();
       simt::barrier();
+      key = next;
     }
+    SIMT_UNROLL
     for (int i = 0; i < R; ++i) {
-      const int row = first + square_row() * R + i;
-      if (row < stacked.count)
-        store_head(gq, gq.at(stacked.token(row), stacked.head(row)), packing.dim, sum[i], C(packing.scale));
+      const int row = first + P::row(i);
+      if (row < sequence.rows())
+        store_head<P>(gq, gq.at(sequence.place(row)), packing.dim, rows.sum[i], C(packing.scale));
     }
   }
 
-  SIMT_DEVICE void compute_delta(typename Shared::Rows& rows, const StackedRows& stacked, int first) const {
+ private:
+  SIMT_DEVICE Tile<T> queries() const { return tile_at<T>(0, P::rows, Width); }
+  SIMT_DEVICE Tile<T> gradients() const { return tile_at<T>(row_bytes, P::rows, Width); }
+  SIMT_DEVICE Tile<T> values() const { return tile_at<T>(2 * row_bytes, P::walked, Width); }
+  SIMT_DEVICE Tile<T> keys(int turn) const {
+    return tile_at<T>(2 * row_bytes + (1 + turn) * key_bytes, P::walked, Width);
+  }
+  SIMT_DEVICE void load(const Sequence& sequence, int key, int turn) const {
+    load_keys<P::walked, Width>(in.k, in.packing.dim, sequence, key, keys(turn));
+  }
+  SIMT_DEVICE void load_values(const Sequence& sequence, int key) const {
+    load_keys<P::walked, Width>(in.v, in.packing.dim, sequence, key, values());
+  }
+
+  SIMT_DEVICE Rows begin_rows(const Sequence& sequence, int first) const {
+    Rows rows{};
+    SIMT_UNROLL
     for (int i = 0; i < R; ++i) {
-      const int in_tile = square_row() * R + i, row = first + in_tile;
+      const int in_tile = P::row(i), row = first + in_tile;
+      const bool exists = row < sequence.rows();
       C sum = 0;
-      if (row < stacked.count) {
-        const int64_t at = y.at(stacked.token(row), stacked.head(row));
-        for (int c = square_column(); c < shared.packing.dim; c += square_side)
-          sum += widen(y.elements[at + c]) * widen(shared.gradients().get(in_tile, c));
+      if (exists) {
+        const int64_t at = y.at(sequence.place(row));
+        SIMT_UNROLL
+        SIMT_UNROLL
+        for (int j = 0; j < P::S; j += P::pack) {
+          const int column = P::column(j);
+          const auto left = load_pack<P::pack>(y, at, column, in.packing.dim);
+          const auto right = gradients().template pack<P::pack>(in_tile, column);
+          for (int l = 0; l < P::pack; ++l) sum += widen(left.values[l]) * widen(right.values[l]);
+        }
       }
-      rows.delta[i] = square_row_sum(sum);
-      if (row < stacked.count && square_column() == 0) delta[shared.statistic_at(stacked, row)] = rows.delta[i];
+      rows.delta[i] = P::row_sum(sum);
+      rows.log2_sum[i] = exists ? in.log2_of_sum(in.lse[sequence.statistic_at(row)]) : C(INFINITY);
+      if (exists && P::first_of_row()) delta[sequence.statistic_at(row)] = rows.delta[i];
+    }
+    return rows;
+  }
+
+  // Scores become gs; the tile's keys begin at `key`.
+  SIMT_DEVICE void differentiate(const Rows& rows, const Sequence& sequence, int first, int last, int key,
+                                 C (&weights)[R][P::K], const C (&products)[R][P::K]) const {
+    SIMT_UNROLL
+    for (int i = 0; i < R; ++i) {
+      SIMT_UNROLL
+      for (int j = 0; j < P::K; ++j)
+        weights[i][j] = in.template weight<P>(weights[i][j], rows.log2_sum[i]) * (products[i][j] - rows.delta[i]);
+    }
+    if (sequence.all_see(first, last, {key, key + P::walked})) return;
+    SIMT_UNROLL
+    for (int i = 0; i < R; ++i) {
+      const Range visible = sequence.visible_to(first + P::row(i));
+      SIMT_UNROLL
+      for (int j = 0; j < P::K; ++j)
+        if (!visible.holds(key + P::walked_row(j))) weights[i][j] = 0;
     }
   }
 };
@@ -143,54 +148,122 @@ struct AttentionQueryGradient {
 // gk and gv.
 template <class T, int Width>
 struct AttentionKeyGradient {
-  using Shared = Gradient<T, Width>;
   using C = Compute<T>;
-  static constexpr int threads = square_threads, side = Shared::side, R = Shared::R, S = Shared::S;
+  using P = Products<T, Width, 4, Width <= 64 ? 2 : 1, Width <= 64 ? 32 : 64>;
+  static constexpr int threads = P::threads, R = P::R;
+  static constexpr int key_bytes = tile_bytes<T>(P::rows, Width), row_bytes = tile_bytes<T>(P::walked, Width);
+  static constexpr int statistics_at = 2 * key_bytes + (1 + P::buffers) * row_bytes;
+  static constexpr int products_at = statistics_at + 2 * P::buffers * P::walked * int(sizeof(C));
+  static constexpr int shared_bytes = products_at + P::bytes;
 
-  Shared shared;
+  GradientInputs<T> in;
   Array<const C> delta;
   Heads<T> gk, gv;
 
+  struct Sums {
+    C keys[R][P::S], values[R][P::S];
+  };
+
   SIMT_DEVICE void operator()() const {
-    const Packing& packing = shared.packing;
-    const int kv_head = simt::block_index().y;
-    const auto [b, key] = tile_place(packing.kv_offsets, packing.sequences, 1, side, simt::block_index().x);
-    const StackedRows stacked(packing, b, kv_head);
-    const KeyRows key_rows(packing, b, kv_head);
-    if (key >= key_rows.count) return;
-    shared.load_key_tiles(key_rows, key);
-    C key_sum[R][S] = {}, value_sum[R][S] = {};
-    const Range queries = packing.seeing(b, {key, key + side});
-    for (int first = queries.begin * packing.group; first < queries.end * packing.group; first += side) {
-      shared.load_row_tiles(stacked, first);
+    const Packing& packing = in.packing;
+    const auto [b, key] = tile_place(packing.kv_offsets, packing.sequences, 1, P::rows, simt::block_index().x);
+    const Sequence sequence(packing, b, simt::block_index().y);
+    if (key >= sequence.keys) return;
+    load_keys<P::rows, Width>(in.k, packing.dim, sequence, key, keys());
+    load_keys<P::rows, Width>(in.v, packing.dim, sequence, key, values());
+    Sums sums{};
+    const Range rows = sequence.seeing({key, key + P::rows});
+    int first = rows.begin, turn = 0;
+    if (first < rows.end) load(sequence, first, turn), load_gradients(sequence, first);
+    while (first < rows.end) {
+      simt::wait_for_copies();
       simt::barrier();
-      auto rows = shared.begin_rows(b, stacked, first);
-      read_delta(rows, stacked, first);
-      C weights[R][R] = {};
-      shared.weigh(rows, key, weights);
-      shared.put_square(weights);
+      const int next = first + P::walked;
+      if (P::buffers == 2 && next < rows.end) load(sequence, next, 1 - turn);
+      C weights[R][P::K], products[R][P::K];
+      P{products_at}.scores(keys(), queries(turn), packing.dim, weights);
+      P{products_at}.scores(values(), gradients(), packing.dim, products);
+      weigh(sequence, key, first, turn, weights);
+      P{products_at}.add_weighted(weights, gradients(), sums.values);
       simt::barrier();
-      add_columns_by_columns(shared.square(), shared.gradients(), side, value_sum);
-      simt::barrier();
-      shared.differentiate(rows, weights);
-      shared.put_square(weights);
-      simt::barrier();
-      add_columns_by_columns(shared.square(), shared.queries(), side, key_sum);
-      simt::barrier();
+      if (next < rows.end) load_gradients(sequence, next);
+      differentiate(turn, weights, products);
+      P{products_at}.add_weighted(weights, queries(turn), sums.keys);
+      if (P::buffers == 1) {
+        simt::barrier();
+        if (next < rows.end) load(sequence, next, turn);
+      } else {
+        turn = 1 - turn;
+      }
+      first = next;
     }
+    SIMT_UNROLL
     for (int i = 0; i < R; ++i) {
-      const int at = key + square_row() * R + i;
-      if (at >= key_rows.count) continue;
-      const int token = key_rows.first_token + at;
-      store_head(gk, gk.at(token, kv_head), packing.dim, key_sum[i], C(packing.scale));
-      store_head(gv, gv.at(token, kv_head), packing.dim, value_sum[i], C(1));
+      const int at = key + P::row(i);
+      if (at >= sequence.keys) continue;
+      const int token = sequence.first_key + at;
+      store_head<P>(gk, gk.at(token, sequence.kv_head), packing.dim, sums.keys[i], C(packing.scale));
+      store_head<P>(gv, gv.at(token, sequence.kv_head), packing.dim, sums.values[i], C(1));
     }
   }
 
-  SIMT_DEVICE void read_delta(typename Shared::Rows& rows, const StackedRows& stacked, int first) const {
-    for (int i = 0; i < R; ++i) {
-      const int row = first + square_row() * R + i;
-      if (row < stacked.count) rows.delta[i] = delta[shared.statistic_at(stacked, row)];
+ private:
+  SIMT_DEVICE Tile<T> keys() const { return tile_at<T>(0, P::rows, Width); }
+  SIMT_DEVICE Tile<T> values() const { return tile_at<T>(key_bytes, P::rows, Width); }
+  SIMT_DEVICE Tile<T> gradients() const { return tile_at<T>(2 * key_bytes, P::walked, Width); }
+  SIMT_DEVICE Tile<T> queries(int turn) const {
+    return tile_at<T>(2 * key_bytes + (1 + turn) * row_bytes, P::walked, Width);
+  }
+  // lse of the tile's rows, then their delta.
+  SIMT_DEVICE simt::Shared<C> statistics(int turn) const {
+    constexpr int count = 2 * P::walked;
+    return simt::dynamic_shared<C>(statistics_at + turn * count * int(sizeof(C)), count);
+  }
+
+  SIMT_DEVICE void load(const Sequence& sequence, int first, int turn) const {
+    load_rows<P::walked, Width>(in.q, in.packing.dim, sequence, first, queries(turn));
+    const simt::Shared<C> to = statistics(turn);
+    for (int i = simt::thread_index(); i < P::walked; i += threads) {
+      const int row = first + i;
+      if (row < sequence.rows()) {
+        const int64_t at = sequence.statistic_at(row);
+        simt::copy_async<1>(to, i, in.lse, at);
+        simt::copy_async<1>(to, P::walked + i, delta, at);
+      } else {
+        to[i] = C(-INFINITY);
+        to[P::walked + i] = 0;
+      }
+    }
+  }
+  SIMT_DEVICE void load_gradients(const Sequence& sequence, int first) const {
+    load_rows<P::walked, Width>(in.gy, in.packing.dim, sequence, first, gradients());
+  }
+
+  // Scores become weights; the block's keys begin at `key`, the tile's rows at `first`.
+  SIMT_DEVICE void weigh(const Sequence& sequence, int key, int first, int turn, C (&weights)[R][P::K]) const {
+    SIMT_UNROLL
+    for (int j = 0; j < P::K; ++j) {
+      const C log2_sum = in.log2_of_sum(C(statistics(turn)[P::walked_row(j)]));
+      SIMT_UNROLL
+      for (int i = 0; i < R; ++i) weights[i][j] = in.template weight<P>(weights[i][j], log2_sum);
+    }
+    const int last = (first + P::walked < sequence.rows() ? first + P::walked : sequence.rows()) - 1;
+    if (sequence.all_see(first, last, {key, key + P::rows})) return;
+    SIMT_UNROLL
+    for (int j = 0; j < P::K; ++j) {
+      const Range visible = sequence.visible_to(first + P::walked_row(j));
+      SIMT_UNROLL
+      for (int i = 0; i < R; ++i)
+        if (!visible.holds(key + P::row(i))) weights[i][j] = 0;
+    }
+  }
+  // Weights become gs.
+  SIMT_DEVICE void differentiate(int turn, C (&weights)[R][P::K], const C (&products)[R][P::K]) const {
+    SIMT_UNROLL
+    for (int j = 0; j < P::K; ++j) {
+      const C row_delta = statistics(turn)[P::walked + P::walked_row(j)];
+      SIMT_UNROLL
+      for (int i = 0; i < R; ++i) weights[i][j] *= products[i][j] - row_delta;
     }
   }
 };
@@ -199,18 +272,18 @@ struct AttentionKeyGradient {
 
 void launch_attention_backward(const AttentionView& view, const AttentionGradientView& g) {
   with_tiles(view, [&]<class T, int Width>() {
-    using Shared = Gradient<T, Width>;
-    using C = typename Shared::C;
-    const auto in = [&](const HeadsView& x) { return Heads<const T>(x, view.dim); };
-    const auto out = [&](const HeadsView& x) { return Heads<T>(x, view.dim); };
+    using C = Compute<T>;
+    using QueryGradient = AttentionQueryGradient<T, Width>;
+    using KeyGradient = AttentionKeyGradient<T, Width>;
+    const auto read = [&](const HeadsView& x) { return Heads<const T>(x, view.dim); };
+    const auto written = [&](const HeadsView& x) { return Heads<T>(x, view.dim); };
     const Packing packing(view);
-    const Shared shared{packing, in(view.q), in(view.k), in(view.v), in(g.gy), elements<const C>(g.lse)};
-    simt::launch({tile_blocks(view.queries, view.sequences, packing.group, Shared::side), view.kv_heads},
-                 AttentionQueryGradient<T, Width>{shared, in(g.y), elements<C>(g.delta), out(g.gq)},
-                 Shared::shared_bytes);
-    simt::launch({tile_blocks(view.keys, view.sequences, 1, Shared::side), view.kv_heads},
-                 AttentionKeyGradient<T, Width>{shared, elements<const C>(g.delta), out(g.gk), out(g.gv)},
-                 Shared::shared_bytes);
+    const GradientInputs<T> in{packing, read(view.q), read(view.k), read(view.v), read(g.gy), elements<const C>(g.lse)};
+    const int group = packing.group.divisor;
+    simt::launch({tile_blocks(view.queries, view.sequences, group, QueryGradient::P::rows), view.kv_heads},
+                 QueryGradient{in, read(g.y), elements<C>(g.delta), written(g.gq)}, QueryGradient::shared_bytes);
+    simt::launch({tile_blocks(view.keys, view.sequences, 1, KeyGradient::P::rows), view.kv_heads},
+                 KeyGradient{in, elements<const C>(g.delta), written(g.gk), written(g.gv)}, KeyGradient::shared_bytes);
   });
 }
 

@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/arrays.h"
 #include "kernels/cuda/attention.h"
-#include "kernels/cuda/tile_product.h"
+#include "kernels/cuda/attention_products.h"
 
 namespace mora::kernels::cuda {
 
@@ -15,12 +15,28 @@ inline constexpr double log2_e = 1.4426950408889634, ln_2 = 0.6931471805599453;
 
 struct Range {
   int begin, end;
+  SIMT_DEVICE bool holds(int i) const { return i >= begin && i < end; }
+};
+
+// n / divisor for 0 ≤ n < 2³¹, without a division on the device.
+struct Divisor {
+  int divisor;
+  uint32_t reciprocal;  // 2³² / divisor, rounded up: the product is at most one too large
+
+  explicit Divisor(int d) : divisor(d), reciprocal(d == 1 ? 0 : uint32_t(((uint64_t{1} << 32) + d - 1) / d)) {}
+  SIMT_DEVICE int quotient(int n) const {
+    if (divisor == 1) return n;
+    const int q = int(simt::multiply_high(uint32_t(n), reciprocal));
+    return q * divisor > n ? q - 1 : q;
+  }
 };
 
 // The problem without its tensors.
 struct Packing {
   Array<const int32_t> q_offsets, kv_offsets;
-  int sequences, heads, group, dim;
+  int sequences, heads;
+  Divisor group;
+  int dim;
   double scale;
   bool causal;
   int window;
@@ -35,22 +51,6 @@ struct Packing {
         scale(view.scale),
         causal(view.causal),
         window(view.window) {}
-
-  SIMT_DEVICE int queries(int b) const { return q_offsets[b + 1] - q_offsets[b]; }
-  SIMT_DEVICE int keys(int b) const { return kv_offsets[b + 1] - kv_offsets[b]; }
-  // The keys of sequence b that a query sees.
-  SIMT_DEVICE Range visible_to(int b, int query) const {
-    if (!causal) return {0, keys(b)};
-    const int end = query + keys(b) - queries(b) + 1;
-    return {window > 0 && end > window ? end - window : 0, end > 0 ? end : 0};
-  }
-  // The queries of sequence b that see at least one of some neighbouring keys.
-  SIMT_DEVICE Range seeing(int b, Range some) const {
-    const int count = queries(b), shift = keys(b) - count;
-    if (!causal) return {0, count};
-    const int64_t end = window > 0 ? int64_t{some.end} - 1 - shift + window : count;
-    return {some.begin > shift ? some.begin - shift : 0, end < count ? int(end) : count};
-  }
 };
 
 // Tiles of rows of sequences that lie one after the other, `per_token` rows a token. Sequence b has the blocks from
@@ -72,20 +72,62 @@ SIMT_DEVICE TilePlace tile_place(const Array<const int32_t>& offsets, int sequen
   return {low, (block - first_block(low)) * tile};
 }
 
-// The rows of one sequence and kv head.
-struct StackedRows {
-  int first_token, count, group, first_head;
+// One sequence and kv head.
+struct Sequence {
+  Divisor group;
+  int heads, kv_head;
+  int first_query, queries, first_key, keys;
+  bool causal;
+  int window;
 
-  SIMT_DEVICE StackedRows(const Packing& packing, int sequence, int kv_head)
-      : first_token(packing.q_offsets[sequence]),
-        count(packing.queries(sequence) * packing.group),
-        group(packing.group),
-        first_head(kv_head * packing.group) {}
-  SIMT_DEVICE int token(int row) const { return first_token + row / group; }
-  SIMT_DEVICE int head(int row) const { return first_head + row % group; }
+  SIMT_DEVICE Sequence(const Packing& packing, int b, int kv_head_of_block)
+      : group(packing.group),
+        heads(packing.heads),
+        kv_head(kv_head_of_block),
+        first_query(packing.q_offsets[b]),
+        queries(packing.q_offsets[b + 1] - first_query),
+        first_key(packing.kv_offsets[b]),
+        keys(packing.kv_offsets[b + 1] - first_key),
+        causal(packing.causal),
+        window(packing.window) {}
+
+  SIMT_DEVICE int rows() const { return queries * group.divisor; }
+  struct Place {
+    int token, head;
+  };
+  SIMT_DEVICE Place place(int row) const {
+    const int query = group.quotient(row);
+    return {first_query + query, kv_head * group.divisor + row - query * group.divisor};
+  }
+  SIMT_DEVICE int64_t statistic_at(int row) const {
+    const Place at = place(row);
+    return int64_t{at.token} * heads + at.head;
+  }
+
+  // The keys that a row sees. Later rows see as far at least, and begin no earlier.
+  SIMT_DEVICE Range visible_to(int row) const {
+    if (!causal) return {0, keys};
+    const int end = group.quotient(row) + keys - queries + 1;
+    return {window > 0 && end > window ? end - window : 0, end > 0 ? end : 0};
+  }
+  // The keys that one of the rows sees; and whether each of them sees all of `some`.
+  SIMT_DEVICE Range visible_to(int first_row, int last_row) const {
+    return {visible_to(first_row).begin, visible_to(last_row).end};
+  }
+  SIMT_DEVICE bool all_see(int first_row, int last_row, Range some) const {
+    return visible_to(first_row).end >= some.end && visible_to(last_row).begin <= some.begin;
+  }
+  // The rows that see at least one of some neighbouring keys.
+  SIMT_DEVICE Range seeing(Range some) const {
+    if (!causal) return {0, rows()};
+    const int shift = keys - queries;
+    const int64_t end = window > 0 ? int64_t{some.end} - 1 - shift + window : queries;
+    return {(some.begin > shift ? some.begin - shift : 0) * group.divisor,
+            (end < queries ? int(end) : queries) * group.divisor};
+  }
 };
 
-// (tokens, heads, D) in the device's memory; packs of 4 elements can be moved where `packed`.
+// (tokens, heads, D) in the device's memory; 16 bytes can be moved at once where `packed`.
 template <class T>
 struct Heads {
   Array<T> elements;
@@ -96,70 +138,70 @@ struct Heads {
       : elements{static_cast<T*>(view.data), view.size},
         token_stride(view.token_stride),
         head_stride(view.head_stride),
-        packed(dim % 4 == 0 && view.token_stride % 4 == 0 && view.head_stride % 4 == 0 &&
-               reinterpret_cast<uintptr_t>(view.data) % alignof(Pack<T, 4>) == 0) {}
+        packed(dim % pack_width<T> == 0 && view.token_stride % pack_width<T> == 0 &&
+               view.head_stride % pack_width<T> == 0 && reinterpret_cast<uintptr_t>(view.data) % 16 == 0) {}
 
   SIMT_DEVICE int64_t at(int token, int head) const { return token * token_stride + head * head_stride; }
+  SIMT_DEVICE int64_t at(Sequence::Place place) const { return at(place.token, place.head); }
 };
 
-// The side of the square tiles of rows against keys: as large as lets `tiles` tiles of heads and one of scores fit in
-// the 99 KiB that a block has on all cards since compute capability 8.0, where that can be.
-template <class T>
-constexpr int tile_side(int tiles, int width) {
-  for (int side = 64; side > 16; side /= 2)
-    if (tiles * tile_bytes<T>(side, width) + tile_bytes<Compute<T>>(side, side) <= (99 << 10)) return side;
-  return 16;
-}
-
-// `place(i)` is where row i of the tile begins in `from`, or negative where there is none; what is not there is zero.
+// Begins to copy `Rows` rows to a tile: `place(i)` is where row i begins in `from`, or negative where there is none;
+// what is not there is zero. All of it is there behind wait_for_copies() and a barrier.
 template <int Rows, int Width, class T, class Place>
 SIMT_DEVICE void load_heads(const Heads<const T>& from, int dim, Place place, const Tile<T>& to) {
-  constexpr int packs = Width / 4;
-  for (int n = simt::thread_index(); n < Rows * packs; n += square_threads) {
-    const int row = n / packs, column = n % packs * 4;
+  constexpr int width = pack_width<T>, packs = Width / width;
+  for (int n = simt::thread_index(); n < Rows * packs; n += simt::block_size()) {
+    const int row = n / packs, column = n % packs * width;
     const int64_t at = place(row);
-    Pack<T, 4> pack{};
-    if (at >= 0 && from.packed) {
-      if (column < dim) pack = from.elements.template pack<4>(at + column);
-    } else if (at >= 0) {
-      for (int i = 0; i < 4; ++i)
-        if (column + i < dim) pack.values[i] = from.elements[at + column + i];
+    if (at >= 0 && from.packed && column < dim) {
+      simt::copy_async<width>(to.elements, to.at(row, column), from.elements, at + column);
+      continue;
     }
+    Pack<T, width> pack{};
+    for (int i = 0; i < width; ++i)
+      if (at >= 0 && column + i < dim) pack.values[i] = from.elements[at + column + i];
     to.set_pack(row, column, pack);
   }
 }
 
 // Rows `first` … of q or gy.
 template <int Rows, int Width, class T>
-SIMT_DEVICE void load_rows(const Heads<const T>& from, int dim, const StackedRows& rows, int first, const Tile<T>& to) {
+SIMT_DEVICE void load_rows(const Heads<const T>& from, int dim, const Sequence& sequence, int first,
+                           const Tile<T>& to) {
+  load_heads<Rows, Width>(
+      from, dim, [&](int i) { return first + i < sequence.rows() ? from.at(sequence.place(first + i)) : int64_t{-1}; },
+      to);
+}
+
+// Keys (or values) `first` ….
+template <int Rows, int Width, class T>
+SIMT_DEVICE void load_keys(const Heads<const T>& from, int dim, const Sequence& sequence, int first,
+                           const Tile<T>& to) {
   load_heads<Rows, Width>(
       from, dim,
       [&](int i) {
-        return first + i < rows.count ? from.at(rows.token(first + i), rows.head(first + i)) : int64_t{-1};
+        return first + i < sequence.keys ? from.at(sequence.first_key + first + i, sequence.kv_head) : int64_t{-1};
       },
       to);
 }
 
-// The keys (or values) of a sequence and kv head.
-struct KeyRows {
-  int first_token, count, head;
-  SIMT_DEVICE KeyRows(const Packing& packing, int sequence, int kv_head)
-      : first_token(packing.kv_offsets[sequence]), count(packing.keys(sequence)), head(kv_head) {}
-};
-template <int Rows, int Width, class T>
-SIMT_DEVICE void load_keys(const Heads<const T>& from, int dim, const KeyRows& keys, int first, const Tile<T>& to) {
-  load_heads<Rows, Width>(
-      from, dim,
-      [&](int i) { return first + i < keys.count ? from.at(keys.first_token + first + i, keys.head) : int64_t{-1}; },
-      to);
+// `width` neighbours from `column` on of the head that begins at element `at`; 0 beyond it.
+template <int width, class T>
+SIMT_DEVICE Pack<T, width> load_pack(const Heads<const T>& from, int64_t at, int column, int dim) {
+  Pack<T, width> pack{};
+  if (from.packed && column + width <= dim) return from.elements.template pack<width>(at + column);
+  for (int i = 0; i < width; ++i)
+    if (column + i < dim) pack.values[i] = from.elements[at + column + i];
+  return pack;
 }
 
 // The thread's share of a row of a sum, times `factor`, to `to` from element `at` on.
-template <int S, class T>
-SIMT_DEVICE void store_head(const Heads<T>& to, int64_t at, int dim, const Compute<T> (&row)[S], Compute<T> factor) {
-  constexpr int width = pack_of(S);
-  for (int j = 0; j < S; j += width) {
-    const int column = packed_column<S>(j);
+template <class P, class T>
+SIMT_DEVICE void store_head(const Heads<T>& to, int64_t at, int dim, const Compute<T> (&row)[P::S], Compute<T> factor) {
+  constexpr int width = P::pack;
+  SIMT_UNROLL
+  for (int j = 0; j < P::S; j += width) {
+    const int column = P::column(j);
     Pack<T, width> pack;
     for (int i = 0; i < width; ++i) pack.values[i] = narrow<T>(row[j + i] * factor);
     if (to.packed && column + width <= dim) {
@@ -171,22 +213,19 @@ SIMT_DEVICE void store_head(const Heads<T>& to, int64_t at, int dim, const Compu
   }
 }
 
-// Columns of a tile that a product over D takes.
-SIMT_DEVICE int padded_depth(int dim) { return (dim + 3) / 4 * 4; }
-
 // Calls f.operator()<T, Width>(), with the dtype's type and the smallest width of tiles that holds heads of D.
 template <class F>
 void with_tiles(const AttentionView& view, F f) {
   visit_floating(view.dtype, [&](auto t) {
     using T = decltype(t);
-    if (view.dim <= 32)
-      f.template operator()<T, 32>();
-    else if (view.dim <= 64)
-      f.template operator()<T, 64>();
-    else if (view.dim <= 128)
-      f.template operator()<T, 128>();
-    else
-      f.template operator()<T, largest_head>();
+    if (view.dim <= 32) return f.template operator()<T, 32>();
+    if (view.dim <= 64) return f.template operator()<T, 64>();
+    if constexpr (sizeof(T) == 2) {  // a width of its own costs the f32 path little: its products stop at D
+      if (view.dim <= 80) return f.template operator()<T, 80>();
+      if (view.dim <= 96) return f.template operator()<T, 96>();
+    }
+    if (view.dim <= 128) return f.template operator()<T, 128>();
+    f.template operator()<T, largest_head>();
   });
 }
 

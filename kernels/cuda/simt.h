@@ -60,6 +60,8 @@ struct Dim {
 #include "engine/cuda/launch.h"
 
 #define SIMT_DEVICE __device__ __forceinline__
+// Before a loop whose counter chooses among a thread's registers.
+#define SIMT_UNROLL _Pragma("unroll")
 
 namespace mora::simt {
 
@@ -132,6 +134,21 @@ SIMT_DEVICE T atomic_max(const Memory& a, int64_t i, T value) {
   return atomicMax(a.data + i, value);
 }
 
+// N elements of the device's memory, from `at` on, to those of shared memory from i on, while the thread goes on: 4, 8
+// or 16 bytes, at addresses that are multiples of them. They are there for this thread after its wait_for_copies(), for
+// others behind a barrier after that.
+template <int N, class T>
+SIMT_DEVICE void copy_async(const Shared<T>& to, int i, const Array<const T>& from, int64_t at) {
+  constexpr int bytes = N * sizeof(T);
+  const auto address = uint32_t(__cvta_generic_to_shared(to.data + i));
+  if constexpr (bytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from.data + at) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(address), "l"(from.data + at), "n"(bytes)
+                 : "memory");
+}
+SIMT_DEVICE void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // ---- Threads together. All threads of the block (of the warp) must come by the same call.
 
 SIMT_DEVICE void barrier() { __syncthreads(); }
@@ -153,9 +170,56 @@ SIMT_DEVICE T shuffle_down(T value, int distance) {
 // Bit k: lane k's `condition`.
 SIMT_DEVICE uint32_t ballot(bool condition) { return __ballot_sync(0xFFFFFFFFu, condition); }
 
+// ---- A warp's products of 16-bit matrices (PTX ISA, "Warp-level matrix instructions", which has the pictures). With
+// g = lane / 4 and t = lane % 4:
+
+// Four 8×8 matrices of shared memory. Lane l brings where row l % 8 of matrix l / 8 begins, at a multiple of 16 bytes,
+// and gets, of matrix m, in to[m] the elements 2t (lower half) and 2t + 1 of row g; of column g where `transposed`.
+template <bool transposed, class T>
+SIMT_DEVICE void load_matrices(const Shared<T>& from, int row_at, uint32_t (&to)[4]) {
+  const auto address = uint32_t(__cvta_generic_to_shared(from.data + row_at));
+  if constexpr (transposed)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+// c (16, 8) += a (16, 16) · b (16, 8), summed in f32; a lane holds
+//   a: columns 2t, 2t + 1 of row g, the same of row g + 8, columns 2t + 8, 2t + 9 of row g, the same of row g + 8;
+//   b: rows 2t, 2t + 1 of column g, rows 2t + 8, 2t + 9;   c: columns 2t, 2t + 1 of row g, the same of row g + 8.
+template <class T>
+SIMT_DEVICE void multiply_matrices(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4]) {
+  if constexpr (std::is_same_v<T, bf16_t>)
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  else
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 // ---- Numbers.
 
 SIMT_DEVICE int count_bits(uint32_t x) { return __popc(x); }
+// The upper half of a product.
+SIMT_DEVICE uint32_t multiply_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
+// 2^x to about 22 bits.
+SIMT_DEVICE float exp2_approximate(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 SIMT_DEVICE float widen(bf16_t x) { return __uint_as_float(uint32_t{x.bits} << 16); }
 SIMT_DEVICE float widen(f16_t x) { return __half2float(__ushort_as_half(x.bits)); }
 template <class T>
@@ -219,6 +283,11 @@ inline Dim blocks_for(int64_t count, int64_t per_block) {
 
 SIMT_DEVICE float widen(float x) { return x; }
 SIMT_DEVICE double widen(double x) { return x; }
+// Two 16-bit elements in a register, the first in its lower half.
+template <class T>
+SIMT_DEVICE uint32_t both(T first, T second) {
+  return uint32_t{first.bits} | uint32_t{second.bits} << 16;
+}
 // x as T, rounded to nearest even.
 template <class T>
 SIMT_DEVICE T narrow(Compute<T> x) {

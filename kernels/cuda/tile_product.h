@@ -17,11 +17,14 @@ inline constexpr int square_side = 16, square_threads = square_side * square_sid
 SIMT_DEVICE int square_row() { return simt::thread_index() / square_side; }
 SIMT_DEVICE int square_column() { return simt::thread_index() % square_side; }
 
-// Rows lie so that 4 elements of each of 16 of them are read without bank conflicts.
-constexpr int tile_stride(int columns) { return columns + 4; }
+// Rows begin at multiples of 16 bytes, such that 8 neighbours' 16 bytes (16 rows' 8 bytes) lie in different banks.
+template <class T>
+constexpr int tile_stride(int columns) {
+  return columns + 16 / int(sizeof(T));
+}
 template <class T>
 constexpr int tile_bytes(int rows, int columns) {
-  return rows * tile_stride(columns) * int(sizeof(T));
+  return rows * tile_stride<T>(columns) * int(sizeof(T));
 }
 
 template <class T>
@@ -29,22 +32,24 @@ struct Tile {
   Shared<T> elements;
   int stride;
 
+  SIMT_DEVICE int at(int row, int column) const { return row * stride + column; }
   template <int N>
   SIMT_DEVICE Pack<T, N> pack(int row, int column) const {
-    return elements.template pack<N>(row * stride + column);
+    return elements.template pack<N>(at(row, column));
   }
   template <int N>
   SIMT_DEVICE void set_pack(int row, int column, const Pack<T, N>& pack) const {
-    elements.set_pack(row * stride + column, pack);
+    elements.set_pack(at(row, column), pack);
   }
-  SIMT_DEVICE T get(int row, int column) const { return elements[row * stride + column]; }
-  SIMT_DEVICE void set(int row, int column, T value) const { elements[row * stride + column] = value; }
+  SIMT_DEVICE T get(int row, int column) const { return elements[at(row, column)]; }
+  SIMT_DEVICE void set(int row, int column, T value) const { elements[at(row, column)] = value; }
 };
 
 // A tile in the block's dynamic shared memory, from byte `offset` on.
 template <class T>
 SIMT_DEVICE Tile<T> tile_at(int offset, int rows, int columns) {
-  return {simt::dynamic_shared<T>(offset, rows * tile_stride(columns)), tile_stride(columns)};
+  const int stride = tile_stride<T>(columns);
+  return {simt::dynamic_shared<T>(offset, rows * stride), stride};
 }
 
 // Columns of a sum that a thread holds side by side, where it holds `count`.

@@ -63,19 +63,26 @@ void expect_attention(const Problem& p, DType dtype, double factor = 4) {
 
 TEST(SimtAttention, EveryDTypeAndHeadSize) {
   for (const DType dtype : floating_dtypes) {
-    for (const int64_t dim : {20, 64, 80, 200}) {
+    for (const int64_t dim : {20, 64, 80, 90, 128, 200}) {
       SCOPED_TRACE(fmt::format("{} D {}", name_of(dtype), dim));
       expect_attention({2, 1, dim, {1, 19, 0, 5}, {1, 19, 0, 5}, causal(dim)}, dtype);
     }
   }
-  for (const int64_t dim : {1, 32, 128})
+  for (const int64_t dim : {1, 32})
     expect_attention({1, 1, dim, {1, 19, 0, 5}, {1, 19, 0, 5}, causal(dim)}, DType::f32);
 }
 
+// Of each width of tiles: those of two bytes are of 64 rows and 32 or more, so the mask crosses some and spares others.
 TEST(SimtAttention, SequencesLongerThanATile) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     expect_attention({1, 1, 16, {130, 3, 64}, {130, 3, 64}, causal(16)}, dtype);
     expect_attention({1, 1, 16, {130, 3, 64}, {130, 3, 64}, full(16)}, dtype);
+  }
+  for (const int64_t dim : {64, 80, 96, 128}) {
+    SCOPED_TRACE(fmt::format("D {}", dim));
+    expect_attention({2, 1, dim, {150, 0, 1}, {150, 0, 1}, causal(dim)}, dim == 80 ? DType::f16 : DType::bf16, 8);
+    expect_attention({1, 1, dim, {70, 65}, {140, 65}, dim == 96 ? causal(dim, 50) : full(dim)},
+                     dim == 64 ? DType::f16 : DType::bf16, 8);
   }
 }
 
@@ -115,6 +122,17 @@ TEST(SimtAttention, InfiniteScoresAndLargeOnes) {
   expect_twins({q, k, k, offsets({1}), offsets({3}), unwritten({1, 1, 16}, DType::f32), unwritten({1, 1}, DType::f32)},
                tolerance(DType::f32),
                [](Tensors& t) { kernels::attention(t[0], t[1], t[2], t[3], t[4], t[5], t[6], full(16)); });
+}
+
+TEST(SimtAttention, RowsThatSeeNothingButMinusInfinity) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor q = tensor_of(Values(32, 1), {2, 1, 16}, dtype),
+                 k = tensor_of(Values(32, -HUGE_VAL), {2, 1, 16}, dtype),
+                 v = tensor_of(normal_values(32, 1), {2, 1, 16}, dtype);
+    expect_twins({q, k, v, offsets({2}), offsets({2}), unwritten({2, 1, 16}, dtype), unwritten({2, 1}, DType::f32)},
+                 tolerance(dtype),
+                 [](Tensors& t) { kernels::attention(t[0], t[1], t[2], t[3], t[4], t[5], t[6], full(16)); });
+  }
 }
 
 TEST(SimtAttention, RefusesHeadsThatAreTooLarge) {

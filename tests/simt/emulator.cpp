@@ -28,11 +28,17 @@ class Machine {
   void run_in_order(const Launch& launch, Order order, uint64_t seed);
 
   const Position& position() const { return position_; }
-  const uint64_t* meet(Meeting meeting, uint64_t bits, const std::source_location& where);
+  const Brought* meet(Meeting meeting, const Brought& brought, const std::source_location& where);
+  void copy_async(void* to, const void* from, int bytes);
+  void wait_for_copies();
   [[noreturn]] void fail_here(const std::string& message) const;
   SharedMemory& shared() { return *shared_; }
 
  private:
+  struct Copy {
+    void* to;
+    std::vector<std::byte> bytes;
+  };
   enum class State { ready, waiting, done };
   struct Thread {
     fiber context, scheduler;
@@ -40,9 +46,10 @@ class Machine {
     Meeting meeting{};
     std::source_location where;
     int exchanges = 0;
+    std::vector<Copy> copies;  // that go on
   };
   struct Warp {
-    uint64_t exchanged[2][warp_size];  // in turn: a lane may bring its next value before another has read the last
+    Brought exchanged[2][warp_size];  // in turn: a lane may bring its next value before another has read the last
   };
 
   fiber new_fiber(size_t index);
@@ -116,6 +123,7 @@ void Machine::run_block(Dim block) {
     if (!threads_[i].context) threads_[i].context = new_fiber(i);
     threads_[i].state = State::ready;
     threads_[i].exchanges = 0;
+    threads_[i].copies.clear();
   }
   try {
     do run_ready_threads();
@@ -188,12 +196,12 @@ void Machine::report_divergence() const {
   throw KernelError(message);
 }
 
-const uint64_t* Machine::meet(Meeting meeting, uint64_t bits, const std::source_location& where) {
+const Brought* Machine::meet(Meeting meeting, const Brought& brought, const std::source_location& where) {
   const auto index = size_t(position_.thread);
   Thread& thread = threads_[index];
-  uint64_t* exchanged = warps_[index / warp_size].exchanged[thread.exchanges % 2];
+  Brought* exchanged = warps_[index / warp_size].exchanged[thread.exchanges % 2];
   if (meeting == Meeting::exchange) {
-    exchanged[index % warp_size] = bits;
+    exchanged[index % warp_size] = brought;
     ++thread.exchanges;
   }
   thread.meeting = meeting;
@@ -201,6 +209,20 @@ const uint64_t* Machine::meet(Meeting meeting, uint64_t bits, const std::source_
   thread.state = State::waiting;
   thread.scheduler = std::move(thread.scheduler).resume();
   return exchanged;
+}
+
+void Machine::copy_async(void* to, const void* from, int bytes) {
+  touch_shared(to, bytes, Access::write);
+  const auto* first = static_cast<const std::byte*>(from);
+  threads_[size_t(position_.thread)].copies.push_back({to, {first, first + bytes}});
+  std::memset(to, 0xFF, size_t(bytes));
+}
+
+void Machine::wait_for_copies() {
+  for (const Copy& copy : std::exchange(threads_[size_t(position_.thread)].copies, {})) {
+    touch_shared(copy.to, int(copy.bytes.size()), Access::write);
+    std::memcpy(copy.to, copy.bytes.data(), copy.bytes.size());
+  }
 }
 
 void Machine::fail_here(const std::string& message) const {
@@ -268,8 +290,14 @@ void touch_shared(const void* pointer, int bytes, Access access) {
   succeed(machine().shared().touch(pointer, bytes, access, position().thread));
 }
 
-const uint64_t* meet(Meeting meeting, uint64_t bits, const std::source_location& where) {
-  return machine().meet(meeting, bits, where);
+void copy_async(void* to, const void* from, int bytes) { machine().copy_async(to, from, bytes); }
+
+const Brought* meet(Meeting meeting, const Brought& brought, const std::source_location& where) {
+  return machine().meet(meeting, brought, where);
 }
 
 }  // namespace mora::simt::emulator
+
+namespace mora::simt {
+void wait_for_copies() { emulator::machine().wait_for_copies(); }
+}  // namespace mora::simt

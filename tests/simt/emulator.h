@@ -16,6 +16,7 @@
 #include "engine/cuda/launch.h"
 
 #define SIMT_DEVICE inline
+#define SIMT_UNROLL
 
 namespace mora::simt {
 
@@ -68,8 +69,14 @@ void* static_shared(const void* key, int bytes);
 void* dynamic_shared(int offset, int bytes);
 // Fails where the access races with another thread's, or reads what no thread wrote.
 void touch_shared(const void* pointer, int bytes, Access access);
-// Waits for the threads of the block, or of the warp. An exchange gives the 64 bits that each lane brought.
-const uint64_t* meet(Meeting meeting, uint64_t bits, const std::source_location& where);
+// What a lane brings to an exchange.
+struct Brought {
+  uint64_t words[3] = {};
+};
+// Waits for the threads of the block, or of the warp. An exchange gives what each lane brought.
+const Brought* meet(Meeting meeting, const Brought& brought, const std::source_location& where);
+// A copy to shared memory that goes on: what it writes is poison until wait_for_copies().
+void copy_async(void* to, const void* from, int bytes);
 
 struct Position {
   int thread = 0, threads = 0;
@@ -223,18 +230,30 @@ T atomic_max(const Memory& a, int64_t i, T value) {
   return emulator::atomically(a, i, [&](T old) { return std::max(old, value); });
 }
 
+template <int N, class T>
+void copy_async(const Shared<T>& to, int i, const Array<const T>& from, int64_t at) {
+  constexpr int bytes = N * sizeof(T);
+  static_assert(bytes == 4 || bytes == 8 || bytes == 16);
+  emulator::check_range(i, N, to.size, "shared");
+  emulator::check_range(at, N, from.size, "device");
+  emulator::check_alignment(to.data + i, bytes);
+  emulator::check_alignment(from.data + at, bytes);
+  emulator::copy_async(to.data + i, from.data + at, bytes);
+}
+void wait_for_copies();
+
 // ---- Threads together.
 
 inline void barrier(const std::source_location& where = std::source_location::current()) {
-  emulator::meet(emulator::Meeting::barrier, 0, where);
+  emulator::meet(emulator::Meeting::barrier, {}, where);
 }
 inline void warp_barrier(const std::source_location& where = std::source_location::current()) {
-  emulator::meet(emulator::Meeting::warp_barrier, 0, where);
+  emulator::meet(emulator::Meeting::warp_barrier, {}, where);
 }
 template <class T>
 T shuffle(T value, int from, const std::source_location& where = std::source_location::current()) {
-  return emulator::value_of<T>(
-      emulator::meet(emulator::Meeting::exchange, emulator::bits_of(value), where)[from % warp_size]);
+  const emulator::Brought brought{{emulator::bits_of(value)}};
+  return emulator::value_of<T>(emulator::meet(emulator::Meeting::exchange, brought, where)[from % warp_size].words[0]);
 }
 template <class T>
 T shuffle_xor(T value, int mask, const std::source_location& where = std::source_location::current()) {
@@ -246,15 +265,58 @@ T shuffle_down(T value, int distance, const std::source_location& where = std::s
   return simt::shuffle(value, own + distance < warp_size ? own + distance : own, where);
 }
 inline uint32_t ballot(bool condition, const std::source_location& where = std::source_location::current()) {
-  const uint64_t* conditions = emulator::meet(emulator::Meeting::exchange, condition, where);
+  const emulator::Brought* conditions = emulator::meet(emulator::Meeting::exchange, {{condition}}, where);
   uint32_t bits = 0;
-  for (int k = 0; k < warp_size; ++k) bits |= uint32_t(conditions[k]) << k;
+  for (int k = 0; k < warp_size; ++k) bits |= uint32_t(conditions[k].words[0]) << k;
   return bits;
+}
+
+template <bool transposed, class T>
+void load_matrices(const Shared<T>& from, int row_at, uint32_t (&to)[4],
+                   const std::source_location& where = std::source_location::current()) {
+  emulator::check_range(row_at, 8, from.size, "shared");
+  emulator::check_alignment(from.data + row_at, 16);
+  const emulator::Brought* rows = emulator::meet(emulator::Meeting::exchange, {{uint64_t(row_at)}}, where);
+  const int g = thread_index() % warp_size / 4, t = thread_index() % 4;
+  for (int m = 0; m < 4; ++m) {
+    uint16_t elements[2];
+    for (int i = 0; i < 2; ++i) {
+      const int row = transposed ? 2 * t + i : g, column = transposed ? g : 2 * t + i;
+      elements[i] = T(from[int(rows[8 * m + row].words[0]) + column]).bits;
+    }
+    to[m] = uint32_t{elements[0]} | uint32_t{elements[1]} << 16;
+  }
+}
+
+template <class T>
+void multiply_matrices(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4],
+                       const std::source_location& where = std::source_location::current()) {
+  emulator::Brought own;
+  std::memcpy(own.words, a, sizeof a);
+  std::memcpy(own.words + 2, b, sizeof b);
+  const emulator::Brought* lanes = emulator::meet(emulator::Meeting::exchange, own, where);
+  // Element `i` of the 12 that a lane brought: 8 of a, then 4 of b.
+  const auto element = [&](int lane, int i) {
+    T x;
+    x.bits = uint16_t(lanes[lane].words[i / 4] >> (16 * (i % 4)));
+    return float(x);
+  };
+  const int g = thread_index() % warp_size / 4, t = thread_index() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int lower = i / 2, column = 2 * t + i % 2;  // of c: row g + 8·lower
+    for (int k = 0; k < 16; ++k) {                    // held by the lane (of the row, of the column) with t = k % 8 / 2
+      const int holder = k % 8 / 2, upper_k = k / 8;
+      c[i] += element(4 * g + holder, 4 * upper_k + 2 * lower + k % 2) *
+              element(4 * column + holder, 8 + 2 * upper_k + k % 2);
+    }
+  }
 }
 
 // ---- Numbers.
 
 inline int count_bits(uint32_t x) { return std::popcount(x); }
+inline uint32_t multiply_high(uint32_t a, uint32_t b) { return uint32_t(uint64_t{a} * b >> 32); }
+inline float exp2_approximate(float x) { return exp2f(x); }
 inline float widen(bf16_t x) { return float(x); }
 inline float widen(f16_t x) { return float(x); }
 template <class T>
