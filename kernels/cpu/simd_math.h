@@ -4,7 +4,7 @@
 //   exp      1 ulp       gradual underflow, +inf on overflow
 //   log      1 ulp       subnormals too; log(0) = −inf, NaN below
 //   tanh     3 ulp
-//   sigmoid  3 ulp       0 where it is no normal number
+//   sigmoid  3 ulp       7 below −40 (f32); 0 where e^−x overflows
 //   erf      3 ulp (f32), 4 ulp (f64)
 //   sin, cos 1 ulp (f32), 2 ulp (f64) for |x| < 10⁶; beyond, lane by lane with the C library
 //
@@ -17,6 +17,7 @@
 #define MORA_KERNELS_CPU_SIMD_MATH_H_
 #endif
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -101,13 +102,74 @@ HWY_INLINE V exp(D d, V x) {
   return hn::Mul(hn::MulAdd(p, half_scale, half_scale), power_of_two(d, hn::Sub(n, half)));
 }
 
-// e^x for x not above 0, as softmax needs it (up to 88 would do): 1 ulp, and 0 where e^x is no normal number.
+// e^x for x not above 0, as softmax needs it (up to 88 would do): 2 ulp, and 0 or subnormal where e^x is no
+// normal number.
 template <class D, class V>
 HWY_INLINE V exp_nonpositive(D d, V x) {
   // NaN stays NaN: see clamp_keeping_nan. At the lowest x the scale is 0.
   const auto [p, scale, n] = exp_parts(d, hn::Max(hn::Set(d, is_f64<D> ? -709 : -88), x));
   return hn::MulAdd(p, scale, scale);
 }
+
+// 1 + e^{−x}, infinite where e^{−x} overflows.
+template <class D, class V>
+HWY_INLINE V one_plus_exp_of_negative(D d, V x) {
+  const V t = is_f64<D> ? clamp_keeping_nan(d, x, -710, 708) : clamp_keeping_nan(d, x, -89, 87);
+  const auto [p, scale, n] = exp_parts(d, hn::Neg(t));
+  const V one = hn::Set(d, 1);
+  return hn::MulAdd(hn::Add(p, one), scale, one);
+}
+
+#if HWY_TARGET == HWY_AVX3
+// The bits of 2^(k/16), less k at the place where 16·n is added.
+struct SixteenthRoots {
+  static constexpr int shift = 19;
+  alignas(64) int32_t bits[16];
+  constexpr SixteenthRoots() : bits() {
+    constexpr float root[16] = {0x1p0F,        0x1.0b5586p0F, 0x1.172b84p0F, 0x1.2387a6p0F,
+                                0x1.306fep0F,  0x1.3dea64p0F, 0x1.4bfdaep0F, 0x1.5ab07ep0F,
+                                0x1.6a09e6p0F, 0x1.7a1148p0F, 0x1.8ace54p0F, 0x1.9c4918p0F,
+                                0x1.ae89fap0F, 0x1.c199bep0F, 0x1.d5818ep0F, 0x1.ea4afap0F};
+    for (int k = 0; k < 16; ++k) bits[k] = std::bit_cast<int32_t>(root[k]) - (k << shift);
+  }
+};
+inline constexpr SixteenthRoots sixteenth_roots;
+
+// In f32, where 16 lanes are looked up in a register: x = n·ln 2 + r with n a multiple of 1/16, and the fraction of n
+// chooses 2^(k/16), so that r is short, and e^x = scale·(1 + r·q) with q of degree 2 (1.6e-9 of e^x).
+struct ShortExp {
+  using D = hn::ScalableTag<float>;
+  using V = hn::Vec<D>;
+  V r, q, scale;  // scale is 0 and +inf at −127 and 128 ln 2
+
+  // Of e^x, or e^−x. |x| < 88.74. That n·ln 2 is rounded costs |x|·2.7e-9 of the result.
+  template <bool negative>
+  static HWY_INLINE ShortExp of(V x) {
+    const D d;
+    constexpr float log2e = std::numbers::log2e_v<float>;
+    const V magic = hn::Set(d, 0x1.8p19F);  // rounds to a multiple of 1/16, and leaves 16·n in the low bits
+    const V shifted = hn::MulAdd(x, hn::Set(d, negative ? -log2e : log2e), magic);
+    const V n = hn::Sub(shifted, magic), ln2 = hn::Set(d, std::numbers::ln2_v<float>);
+    const V r = negative ? hn::NegMulSub(n, ln2, x) : hn::NegMulAdd(n, ln2, x);
+    const __m512i bits = _mm512_castps_si512(shifted.raw);
+    const __m512i root =
+        _mm512_permutexvar_epi32(bits, _mm512_load_si512(sixteenth_roots.bits));  // by the lowest four bits
+    const __m512i scale = _mm512_add_epi32(_mm512_slli_epi32(bits, SixteenthRoots::shift), root);
+    return {r, polynomial(d, r, 1, 0.50001621914F, 0.16667058446F), V{_mm512_castsi512_ps(scale)}};
+  }
+};
+
+HWY_INLINE ShortExp::V exp_nonpositive(ShortExp::D d, ShortExp::V x) {
+  const auto [r, q, scale] = ShortExp::of<false>(hn::Max(hn::Set(d, -88.03F), x));
+  return hn::MulAdd(hn::Mul(r, q), scale, scale);
+}
+
+HWY_INLINE ShortExp::V one_plus_exp_of_negative(ShortExp::D d, ShortExp::V x) {
+  const auto [r, q, scale] = ShortExp::of<true>(clamp_keeping_nan(d, x, -88.73, 87));
+  const ShortExp::V one = hn::Set(d, 1);
+  return hn::MulAdd(hn::MulAdd(r, q, one), scale, one);
+}
+#endif
 
 // log x = e·ln 2 + log m,  m = 1 + f in [√½, √2),  s = f/(2 + f):  log m = 2 artanh s = f − s·(f − R),
 // R = 2s²/3 + 2s⁴/5 + …
@@ -153,15 +215,6 @@ HWY_INLINE V tanh(D d, V x) {
   const auto [p, scale, n] = exp_parts(d, t);
   const V m = hn::MulAdd(scale, p, hn::Sub(scale, hn::Set(d, 1)));
   return hn::CopySignToAbs(hn::Abs(hn::Div(m, hn::Add(m, hn::Set(d, 2)))), x);
-}
-
-// 1 + e^{−x}, infinite where 1 / (1 + e^{−x}) is no normal number.
-template <class D, class V>
-HWY_INLINE V one_plus_exp_of_negative(D d, V x) {
-  const V t = is_f64<D> ? clamp_keeping_nan(d, x, -710, 708) : clamp_keeping_nan(d, x, -89, 87);
-  const auto [p, scale, n] = exp_parts(d, hn::Neg(t));
-  const V one = hn::Set(d, 1);
-  return hn::MulAdd(hn::Add(p, one), scale, one);
 }
 
 template <class D, class V>

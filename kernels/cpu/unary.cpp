@@ -78,9 +78,9 @@ HWY_FLATTEN void unary_typed(const T* x, T* y, int64_t n, Unary f) {
 }
 
 // s + x·s(1 − s)·slope
-template <class D, class V>
-V gated_derivative(D d, V x, V s, V slope) {
-  const V rest = hn::Mul(hn::Mul(s, hn::Sub(hn::Set(d, 1), s)), slope);
+template <class V>
+V gated_derivative(V x, V s, V slope) {
+  const V rest = hn::Mul(hn::NegMulAdd(s, s, s), slope);
   return hn::MulAdd(x, rest, s);
 }
 
@@ -96,9 +96,9 @@ HWY_FLATTEN void unary_backward_typed(const T* x, const T* gy, T* gx, int64_t n,
     case Unary::gelu: return run(GeluDerivative(d));
     case Unary::gelu_tanh:
       return run([&](V v) HWY_ATTR {
-        return gated_derivative(d, v, sigmoid(d, gelu_tanh_argument(d, v)), gelu_tanh_argument_slope(d, v));
+        return gated_derivative(v, sigmoid(d, gelu_tanh_argument(d, v)), gelu_tanh_argument_slope(d, v));
       });
-    case Unary::silu: return run([&](V v) HWY_ATTR { return gated_derivative(d, v, sigmoid(d, v), hn::Set(d, 1)); });
+    case Unary::silu: return run([&](V v) HWY_ATTR { return gated_derivative(v, sigmoid(d, v), hn::Set(d, 1)); });
     default: invariant(false, "unary_backward: function {} has no backward kernel", int(f));
   }
 }
@@ -111,7 +111,7 @@ HWY_FLATTEN void swiglu_backward_typed(const T* gate, const T* up, const T* gy, 
     const auto g = load(d, gy + i, count...);
     const auto u = load(d, up + i, count...);
     const auto s = sigmoid(d, x);
-    store(hn::Mul(hn::Mul(g, u), gated_derivative(d, x, s, hn::Set(d, 1))), d, ggate + i, count...);
+    store(hn::Mul(hn::Mul(g, u), gated_derivative(x, s, hn::Set(d, 1))), d, ggate + i, count...);
     store(hn::Mul(g, hn::Mul(x, s)), d, gup + i, count...);
   });
 }
