@@ -4,7 +4,7 @@
 //   exp      1 ulp       gradual underflow, +inf on overflow
 //   log      1 ulp       subnormals too; log(0) = −inf, NaN below
 //   tanh     3 ulp
-//   sigmoid  3 ulp       7 below −40 (f32); 0 where e^−x overflows
+//   sigmoid  3 ulp       f32 4, and 7 below −10; 0 where e^−x overflows
 //   erf      3 ulp (f32), 4 ulp (f64)
 //   sin, cos 1 ulp (f32), 2 ulp (f64) for |x| < 10⁶; beyond, lane by lane with the C library
 //

@@ -109,7 +109,8 @@ void with_normalizers(const T* x, int64_t rows, int64_t length, F use) {
   }
 }
 
-// Rows of one chunk each: the exponentials are computed once, and wait in the first-level cache for their sum.
+// Rows of one chunk each: the exponentials are computed once, and wait in the first-level cache for their sum. The next
+// row's maximum is taken meanwhile.
 template <class T>
 void softmax_of_short_rows(const T* x, T* y, int64_t rows, int64_t length) {
   parallel_for(rows, row_grain(length), [=](int64_t begin, int64_t end) {
@@ -117,17 +118,20 @@ void softmax_of_short_rows(const T* x, T* y, int64_t rows, int64_t length) {
     const Tag<T> d;
     Scratch<C> powers(length);
     C* e = powers.data();
-    for (int64_t at = begin * length; at < end * length; at += length) {
-      const auto largest = hn::Set(d, largest_of_chunk(x + at, length));
-      auto sum = hn::Zero(d);
-      for_each_vector(d, length, [&](int64_t i, auto... count) HWY_ATTR {
-        const auto power = exp_nonpositive(d, hn::Sub(load(d, x + at + i, count...), largest));
-        store(power, d, e + i, count...);
-        if constexpr (sizeof...(count) == 0)
-          sum = hn::Add(sum, power);
-        else
-          sum = hn::Add(sum, load(d, e + i, count...));  // what lies beyond the row counts as 0
-      });
+    C next_largest = largest_of_chunk(x + begin * length, length);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t at = row * length;
+      const auto largest = hn::Set(d, next_largest);
+      const auto sum = fold_vectors(
+          d, length, hn::Zero(d),
+          [&](auto total, int64_t i, auto... count) HWY_ATTR {
+            auto power = exp_nonpositive(d, hn::Sub(load(d, x + at + i, count...), largest));
+            store(power, d, e + i, count...);
+            if constexpr (sizeof...(count) > 0) power = load(d, e + i, count...);  // 0 beyond the row
+            return hn::Add(total, power);
+          },
+          [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); });
+      if (row + 1 < end) next_largest = largest_of_chunk(x + at + length, length);
       const auto scale = hn::Set(d, 1 / hn::GetLane(hn::SumOfLanes(d, sum)));
       map(
           d, length, [&](auto v) HWY_ATTR { return hn::Mul(v, scale); }, y + at, e);
