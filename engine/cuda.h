@@ -12,6 +12,9 @@ namespace mora::cuda {
 
 // Why there is no such device, in a few words; "" where there is. Of a program without CUDA too.
 std::string unavailable(int device);
+// parse_device, for use now: DeviceError, with the reason, where there is no such device. `option` is where the user
+// wrote it, "--device" or "device:".
+Device usable_device(std::string_view text, std::string_view option);
 
 // A card, as its driver describes it.
 struct Card {

@@ -30,4 +30,11 @@ namespace mora::cuda {
 
 std::string unavailable(int device) { return missing ? missing(device) : "this build has no CUDA"; }
 
+Device usable_device(std::string_view text, std::string_view option) {
+  const Device device = parse_device(text);
+  const std::string reason = device == cpu ? "" : unavailable(device.index);
+  require<DeviceError>(reason.empty(), "{0} {1}: {2}; use {0} cpu", option, text, reason);
+  return device;
+}
+
 }  // namespace mora::cuda

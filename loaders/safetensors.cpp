@@ -270,9 +270,9 @@ void write_safetensors(const std::filesystem::path& file, std::vector<TensorToWr
   out.write(&header_bytes, sizeof header_bytes);
   out.write(header);
   for (const TensorToWrite& t : tensors) {
-    const Tensor tensor = t.load();
-    invariant(tensor.meta() == t.meta && tensor.is_contiguous(), "{}: tensor '{}' is not what was announced",
-              file.string(), t.name);
+    const Tensor tensor = t.load().to(cpu);
+    invariant(tensor.shape() == t.meta.shape && tensor.dtype() == t.meta.dtype && tensor.is_contiguous(),
+              "{}: tensor '{}' is not what was announced", file.string(), t.name);
     out.write(tensor.raw(), tensor.bytes());
   }
   out.commit();

@@ -169,6 +169,17 @@ void MoRAModel::put(const Place& place, std::unique_ptr<MoRALayer> layer) {
   *place.slot = std::move(linear);
 }
 
+void MoRAModel::to(Device device) {
+  for (const auto& [path, linear] : adapted_)
+    require<ConfigError>(device == cpu || !dynamic_cast<const RoutedLayer*>(&linear->layer()),
+                         "{}: module '{}' has experts or adaptive steps, which are for the processor so far",
+                         to_string(device), path);
+  base_->to(device);
+  for (const auto& [path, linear] : adapted_) linear->layer().to(device);
+  if (!classifier_ || classifier_->weight.device() == device) return;
+  for (Tensor* t : {&classifier_->weight, &classifier_->bias}) *t = leaf(t->to(device));
+}
+
 std::map<std::string, std::unique_ptr<MoRALinear>> MoRAModel::take_adapters() {
   std::map<std::string, std::unique_ptr<MoRALinear>> taken;
   for (const Place& place : places(true)) {

@@ -1,8 +1,9 @@
 #include "optim/optimizer.h"
 
-#include <cstring>
 #include <unordered_map>
 #include <unordered_set>
+
+#include "kernels/copy.h"
 
 namespace mora {
 namespace {
@@ -29,7 +30,7 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, std::vector<std::string>
 Optimizer::Moments Optimizer::fresh(const Parameter& parameter) const {
   Moments m;
   for (size_t i = 0; i < moment_names_.size(); ++i)
-    m.tensors.push_back(Tensor::zeros(parameter.value.shape(), parameter.value.dtype()));
+    m.tensors.push_back(Tensor::zeros(parameter.value.shape(), parameter.value.dtype(), parameter.value.device()));
   m.step = Tensor::zeros({1}, DType::i64);
   return m;
 }
@@ -69,15 +70,14 @@ void Optimizer::load_state(std::span<const NamedTensor> saved) {
     const auto found = sources.find(m.name);
     require<ConfigError>(found != sources.end(), "optimizer state: '{}' is missing", m.name);
     const Tensor& from = *found->second;
-    require<ConfigError>(from.meta() == m.tensor.meta() && from.is_contiguous(),
+    require<ConfigError>(from.shape() == m.tensor.shape() && from.dtype() == m.tensor.dtype() && from.is_contiguous(),
                          "optimizer state: '{}' is {} of {}, expected {} of {}", m.name, from.shape(),
                          name_of(from.dtype()), m.tensor.shape(), name_of(m.tensor.dtype()));
     names.insert(m.name);
   }
   for (const NamedTensor& s : saved)
     require<ConfigError>(names.contains(s.name), "optimizer state: '{}' belongs to no parameter", s.name);
-  for (NamedTensor& m : mine)
-    if (m.tensor.numel() > 0) std::memcpy(m.tensor.mutable_raw(), sources[m.name]->raw(), m.tensor.bytes());
+  for (NamedTensor& m : mine) kernels::copy(sources[m.name]->to(m.tensor.device()), m.tensor);
 }
 
 void Optimizer::resize(size_t i, Tensor value, const std::function<Tensor(const Tensor&)>& select) {

@@ -44,7 +44,8 @@ Sam::Sam(std::span<const Parameter> parameters, const SamOptions& options) : opt
   require<ConfigError>(options.interval >= 1, "sam: interval {}: expected at least 1", options.interval);
   require<ConfigError>(options.alpha >= 0, "sam: alpha {}: expected at least 0", options.alpha);
   if (options.kind != SamKind::looksam) return;
-  for (const Parameter& p : parameters) memory_.push_back(Tensor::zeros(p.value.shape(), p.value.dtype()));
+  for (const Parameter& p : parameters)
+    memory_.push_back(Tensor::zeros(p.value.shape(), p.value.dtype(), p.value.device()));
   updates_ = Tensor::zeros({1}, DType::i64);
 }
 
@@ -114,10 +115,11 @@ void Sam::load_state(std::span<const Parameter> parameters, std::vector<NamedTen
   auto take = [&](const std::string& name, const Meta& meta) {
     const auto found = std::find_if(saved.begin(), saved.end(), [&](const NamedTensor& s) { return s.name == name; });
     require<ConfigError>(found != saved.end(), "optimizer state: '{}' is missing", name);
-    require<ConfigError>(found->tensor.meta() == meta && found->tensor.is_contiguous(),
-                         "optimizer state: '{}' is {} of {}, expected {} of {}", name, found->tensor.shape(),
-                         name_of(found->tensor.dtype()), meta.shape, name_of(meta.dtype));
-    const Tensor copied = kernels::copied(found->tensor);
+    require<ConfigError>(
+        found->tensor.shape() == meta.shape && found->tensor.dtype() == meta.dtype && found->tensor.is_contiguous(),
+        "optimizer state: '{}' is {} of {}, expected {} of {}", name, found->tensor.shape(),
+        name_of(found->tensor.dtype()), meta.shape, name_of(meta.dtype));
+    const Tensor copied = kernels::copied(found->tensor).to(meta.device);
     saved.erase(found);
     return copied;
   };

@@ -10,6 +10,8 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "engine/device.h"
+
 namespace mora {
 
 // The options every sub-command has, and the one that was chosen.
@@ -17,7 +19,8 @@ struct Session {
   bool json = false;
   bool quiet = false;
   int threads = 0;  // 0: as many as the machine has
-  std::string device = "cpu";
+  std::string device_word = "cpu";
+  Device device = cpu;  // that word
   std::function<void()> run;
   int exit_code = 0;  // of a command that ended well: 130 and 143 after a signal it obeyed
 
@@ -26,9 +29,11 @@ struct Session {
   void note(const std::string& line) const;  // to stderr, unless --quiet
 };
 
-// A sub-command with the common options; `run` is called after the whole command line has been read.
+// A sub-command with the common options; `run` is called after the whole command line has been read. `devices`: whether
+// it takes another --device than cpu.
+enum class Devices { processor, all };
 CLI::App* add_command(CLI::App& program, Session& session, const std::string& name, const std::string& summary,
-                      std::function<void()> run);
+                      std::function<void()> run, Devices devices = Devices::processor);
 
 // Checks of an option's number, with what is expected in words.
 CLI::Validator at_least(int64_t least);

@@ -35,8 +35,9 @@ void doctor(const Session& session) {
 }  // namespace
 
 void add_doctor(CLI::App& program, Session& session) {
-  add_command(program, session, "doctor", "show what this machine can run: processor features, threads, memory, CUDA",
-              [&session] { doctor(session); });
+  add_command(
+      program, session, "doctor", "show what this machine can run: processor features, threads, memory, CUDA",
+      [&session] { doctor(session); }, Devices::all);
 }
 
 }  // namespace mora

@@ -24,7 +24,7 @@ std::string line_of(const PredictedToken& token) {
 }
 
 void run(const Arguments& a, Session& session) {
-  const auto [opened, task, data] = open(a.rows);
+  const auto [opened, task, data] = open(a.rows, session.device);
   require<ConfigError>(a.tokens.empty() || task == Task::causal_lm, "--tokens: is for --task causal_lm");
   std::optional<DurableFile> tokens;
   TokenVisitor write;
@@ -51,8 +51,9 @@ void run(const Arguments& a, Session& session) {
 void add_eval(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
   a->rows.columns.max_length = 1024;
-  CLI::App* command = add_command(program, session, "eval", "metrics of a model, with an adapter, on a data file",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "eval", "metrics of a model, with an adapter, on a data file",
+      [a, &session] { run(*a, session); }, Devices::all);
   add_options(*command, a->rows);
   command->add_option("--tokens", a->tokens, "causal_lm: writes the loss of each token, and the experts it took")
       ->type_name("FILE.jsonl");

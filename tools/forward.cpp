@@ -24,7 +24,7 @@ Tensor row_output(const MoRAModel& model, const Sequences& sequences, const std:
 }
 
 void run(const Arguments& a, Session& session) {
-  const InferenceModel opened = open_for_inference(a.model, a.adapter);
+  const InferenceModel opened = open_for_inference(a.model, a.adapter, session.device);
   const MoRAModel& model = *opened.model;
   require<ConfigError>(a.what != "logits" || model.classifier() || model.base().lm_head(),
                        "--what logits: no trained head; give the adapter that has one with --adapter");
@@ -49,9 +49,9 @@ void run(const Arguments& a, Session& session) {
 
 void add_forward(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "forward",
-                                  "hidden states, embeddings or logits of each row, written as safetensors",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "forward", "hidden states, embeddings or logits of each row, written as safetensors",
+      [a, &session] { run(*a, session); }, Devices::all);
   command->add_option("--model", a->model, "a Hugging Face directory")->required()->type_name("MODEL");
   command->add_option("--adapter", a->adapter, "an adapter directory")->type_name("DIR");
   command->add_option("--data", a->data, ".jsonl, .tsv, .csv or .txt")->required()->type_name("FILE");

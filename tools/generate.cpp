@@ -89,6 +89,7 @@ void run(Arguments a, Session& session) {
   const std::vector<std::vector<int32_t>> prompts = prompt_ids(a, tokenizer);
   MoRAModel model(load_model(a.model, a.precision == "bf16" ? DType::bf16 : DType::f32));
   if (!a.adapter.empty()) load_adapter(a.adapter, model);
+  model.to(session.device);
   a.options.stop_tokens = stop_tokens(model.base(), tokenizer);
 
   Printer printer(tokenizer, prompts.size());
@@ -105,8 +106,9 @@ void run(Arguments a, Session& session) {
 
 void add_generate(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "generate", "continue a prompt, or answer a chat message",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "generate", "continue a prompt, or answer a chat message", [a, &session] { run(*a, session); },
+      Devices::all);
   command->add_option("--model", a->model, "a Hugging Face directory or a .gguf file")->required()->type_name("MODEL");
   command->add_option("--adapter", a->adapter, "an adapter directory")->type_name("DIR");
   CLI::Option_group* input = command->add_option_group("input", "one of these");

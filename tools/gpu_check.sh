@@ -19,7 +19,7 @@ check() {  # check SECONDS NAME COMMAND…
 }
 
 sanitized() {  # sanitized TOOL: the kernels' own cases under it; any finding fails
-  check 120 "compute-sanitizer $1" compute-sanitizer --tool "$1" --error-exitcode 1 build/gpu/tests/test_cuda --gtest_brief=1 --gtest_filter='-*OpOnDevice*'
+  check 120 "compute-sanitizer $1" compute-sanitizer --tool "$1" --error-exitcode 1 build/gpu/tests/test_cuda --gtest_brief=1 --gtest_filter='-*OnDevice*:*Training*:*EveryRun*'
 }
 
 command -v nvidia-smi >/dev/null || fail "gpu_check: there is no nvidia-smi, so no NVIDIA driver; tools/test.sh runs the kernels without a card"
@@ -31,7 +31,7 @@ cmake --preset release -B build/gpu -DMORA_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$
 cmake --build build/gpu -j "$(nproc)" --target mora test_cuda
 
 check 30 doctor build/gpu/mora doctor
-check 240 "every kernel and op" build/gpu/tests/test_cuda --gtest_brief=1
+check 240 "every kernel and op, small models and their training" build/gpu/tests/test_cuda --gtest_brief=1
 check 120 "every kernel and op, each launch waited for" env MORA_SYNC=1 build/gpu/tests/test_cuda --gtest_brief=1
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do sanitized $tool; done

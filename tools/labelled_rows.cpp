@@ -19,8 +19,8 @@ void add_options(CLI::App& command, LabelledRows& rows) {
       ->type_name("N");
 }
 
-OpenedRows open(const LabelledRows& rows) {
-  InferenceModel opened = open_for_inference(rows.model, rows.adapter);
+OpenedRows open(const LabelledRows& rows, Device device) {
+  InferenceModel opened = open_for_inference(rows.model, rows.adapter, device);
   const Task task = parse_task(rows.task);
   DataConfig columns = rows.columns;
   columns.train = {rows.data};

@@ -19,6 +19,6 @@ struct OpenedRows {
   Task task;
   TaskData data;
 };
-OpenedRows open(const LabelledRows& rows);
+OpenedRows open(const LabelledRows& rows, Device device = cpu);
 
 }  // namespace mora

@@ -66,13 +66,9 @@ void refuse_extras(const CLI::App& program) {
   }
 }
 
-void start(const Session& session) {
+void start(Session& session) {
   if (session.threads > 0) set_threads(session.threads);
-  const Device device = parse_device(session.device);
-  if (device.kind == DeviceKind::cpu) return;
-  const std::string reason = cuda::unavailable(device.index);
-  fail<DeviceError>("--device {}: {}; use --device cpu", session.device,
-                    reason.empty() ? "no command runs on a card yet" : reason);
+  session.device = cuda::usable_device(session.device_word, "--device");
 }
 
 // Until a command installs its own: the exit code of a shell's child that a signal ended.
@@ -159,16 +155,23 @@ void Session::note(const std::string& line) const {
 }
 
 CLI::App* add_command(CLI::App& program, Session& session, const std::string& name, const std::string& summary,
-                      std::function<void()> run) {
+                      std::function<void()> run, Devices devices) {
   CLI::App* command = program.add_subcommand(name, summary);
   command->add_flag("--json", session.json, "end stdout with one line: the result as a JSON object");
   command->add_flag("--quiet", session.quiet, "no progress and no notes");
   command->add_option("--threads", session.threads, "threads to use (default: all of the machine's)")
       ->check(CLI::Range(1, 4096))
       ->type_name("N");
-  command->add_option("--device", session.device, "cpu, cuda or cuda:1 (default: cpu)")->type_name("DEVICE");
+  command->add_option("--device", session.device_word, "cpu, cuda or cuda:1 (default: cpu)")->type_name("DEVICE");
   command->allow_extras();
-  command->callback([&session, run = std::move(run)] { session.run = run; });
+  command->callback([&session, name, devices, run = std::move(run)] {
+    session.run = [&session, name, devices, run] {
+      require<DeviceError>(devices == Devices::all || session.device == cpu,
+                           "--device {}: mora {} works on the processor; leave --device out", session.device_word,
+                           name);
+      run();
+    };
+  });
   return command;
 }
 

@@ -24,7 +24,7 @@ nlohmann::ordered_json prediction(std::span<const float> outputs, const std::vec
 }
 
 void run(const Arguments& a, Session& session) {
-  const InferenceModel opened = open_for_inference(a.model, a.adapter);
+  const InferenceModel opened = open_for_inference(a.model, a.adapter, session.device);
   require<ConfigError>(opened.model->classifier().has_value(),
                        "{}: no trained head; give the adapter that has one with --adapter", a.model);
   TaskDataOptions options{
@@ -47,8 +47,9 @@ void run(const Arguments& a, Session& session) {
 
 void add_predict(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "predict", "the label and scores of each row of a data file",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "predict", "the label and scores of each row of a data file",
+      [a, &session] { run(*a, session); }, Devices::all);
   command->add_option("--model", a->model, "a Hugging Face directory")->required()->type_name("MODEL");
   command->add_option("--adapter", a->adapter, "an adapter directory; not needed where the model has a head")
       ->type_name("DIR");

@@ -13,7 +13,8 @@ struct Arguments {
 };
 
 void run(const Arguments& arguments, Session& session) {
-  const Config config = arguments.config.load();
+  Config config = arguments.config.load();
+  if (session.device != cpu) config.device = session.device_word;
   const TrainResult result =
       train(config, {.resume = arguments.resume, .quiet = session.quiet, .signal = watch_signals()});
   finish_run(result);
@@ -27,9 +28,9 @@ void run(const Arguments& arguments, Session& session) {
 
 void add_train(CLI::App& program, Session& session) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command =
-      add_command(program, session, "train", "fine-tune a model as CONFIG says; writes the run directory `out`",
-                  [arguments, &session] { run(*arguments, session); });
+  CLI::App* command = add_command(
+      program, session, "train", "fine-tune a model as CONFIG says; writes the run directory `out`",
+      [arguments, &session] { run(*arguments, session); }, Devices::all);
   add_options(*command, arguments->config);
   command->add_flag("--resume", arguments->resume, "go on from the run's last checkpoint");
 }

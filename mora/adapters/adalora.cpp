@@ -27,7 +27,7 @@ Tensor distance_to_identity(const Tensor& g) {
   Tensor identity = Tensor::zeros({n, n});
   for (int64_t i = 0; i < n; ++i) identity.mutable_data<float>()[i * (n + 1)] = 1;
   constexpr double least = 1e-30;  // below half a bit of any other sum
-  return sqrt(sum(square(g - cast(identity, g.dtype()))) + least);
+  return sqrt(sum(square(g - cast(identity.to(g.device()), g.dtype()))) + least);
 }
 
 }  // namespace

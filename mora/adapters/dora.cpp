@@ -21,12 +21,14 @@ DoRA::DoRA(const AdapterSpec& spec, FrozenWeightPtr w, uint64_t seed, uint64_t i
     : LoRA(spec, w->in(), w->out(), seed, index),
       w_(std::move(w)),
       squares_(row_squares(w_->weight())),
+      bias_(w_->bias()),
       magnitude_(leaf(cast(sqrt(squares_), DType::f32))) {}
 
 DoRA::DoRA(const AdapterSpec& spec, Tensor a, Tensor b, const Tensor& magnitude, FrozenWeightPtr w, uint64_t index)
     : LoRA(spec, std::move(a), std::move(b), index),
       w_(std::move(w)),
       squares_(row_squares(w_->weight())),
+      bias_(w_->bias()),
       magnitude_(leaf(magnitude)) {
   require<ShapeError>(magnitude.shape() == Shape{w_->out()}, "DoRA: magnitudes {} for a weight {}", magnitude.shape(),
                       w_->meta().shape);
@@ -36,7 +38,7 @@ DoRA::DoRA(const AdapterSpec& spec, Tensor a, Tensor b, const Tensor& magnitude,
 Tensor DoRA::row_norms() const {
   const NoGrad no_grad;
   Tensor wa = linear(a(), w_);  // A·Wᵀ (r, out)
-  if (w_->bias().defined()) wa = wa - cast(w_->bias(), wa.dtype());
+  if (bias_.defined()) wa = wa - cast(bias_, wa.dtype());
   const Tensor cross = sum(transpose(wa) * b(), {1});
   const Tensor quadratic = sum(matmul(b(), matmul(a(), a(), false, true)) * b(), {1});
   const double s = scaling();
@@ -47,7 +49,7 @@ Tensor DoRA::row_norms() const {
 Tensor DoRA::adapted(const Tensor& x) const {
   const Tensor gain = cast(magnitude_ / row_norms(), x.dtype());  // (out)
   const Tensor y = lora_linear(x, w_, cast(a(), x.dtype()), cast(b(), x.dtype()), scaling()) * gain;
-  return w_->bias().defined() ? y + cast(w_->bias(), x.dtype()) * (1 - gain) : y;
+  return bias_.defined() ? y + cast(bias_, x.dtype()) * (1 - gain) : y;
 }
 
 Tensor DoRA::update(const Tensor& x, Context& context) const {
@@ -57,6 +59,12 @@ Tensor DoRA::update(const Tensor& x, Context& context) const {
 
 Tensor DoRA::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {
   return drops(context) ? MoRALayer::forward(x, w, context) : adapted(x);
+}
+
+void DoRA::to(Device device) {
+  MoRALayer::to(device);
+  squares_ = squares_.to(device);
+  if (bias_.defined()) bias_ = bias_.to(device);
 }
 
 Tensor DoRA::merged() const {

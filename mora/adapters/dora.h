@@ -19,6 +19,7 @@ class DoRA final : public LoRA {
     LoRA::visit_parameters(visit);
     visit("lora_magnitude_vector", magnitude_);
   }
+  void to(Device device) override;
   Tensor merged() const override;
   LowRank as_low_rank() const override;
 
@@ -28,6 +29,7 @@ class DoRA final : public LoRA {
 
   FrozenWeightPtr w_;
   Tensor squares_;    // ‖W‖² by rows (out), f64
+  Tensor bias_;       // of W; undefined where there is none
   Tensor magnitude_;  // (out)
 };
 

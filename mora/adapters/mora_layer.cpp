@@ -54,6 +54,12 @@ void check_rank(const AdapterSpec& spec, int64_t in, int64_t out) {
                        spec.rank, std::min(in, out), out, in);
 }
 
+void MoRALayer::to(Device device) {
+  visit_parameters([&](const std::string&, Tensor& value) {
+    if (value.device() != device) value = leaf(value.to(device));
+  });
+}
+
 std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, const FrozenWeightPtr& w, uint64_t seed,
                                       uint64_t index) {
   using Init = AdapterSpec::Init;

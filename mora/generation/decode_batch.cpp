@@ -110,7 +110,8 @@ Tensor DecodeBatch::next_logits(int64_t prompt_tokens) {
                             .cache = &cache_};
   const Tensor hidden = model_.hidden_states(sequences, context);
   if (last.empty()) return {};
-  return cast(linear(gather_rows(hidden, Tensor::from(last, {int64_t(last.size())})), model_.lm_head()), DType::f32);
+  const Tensor ends = gather_rows(hidden, Tensor::from(last, {int64_t(last.size())}).to(hidden.device()));
+  return cast(linear(ends, model_.lm_head()), DType::f32).to(cpu);
 }
 
 }  // namespace mora

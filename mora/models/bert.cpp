@@ -81,15 +81,15 @@ void Bert::read_pooler(const WeightReader& read) {
 std::string Bert::layer_path(size_t i) const { return fmt::format("{}.{}.", names_.layer, i); }
 
 Tensor Bert::embed(const Sequences& s, Context& context) const {
-  Tensor positions = s.positions;
+  Tensor positions = s.positions.tensor();
   if (const int32_t first = int32_t(first_position(config())); first > 0) {
     std::vector<int32_t> shifted;
-    for (int32_t p : s.positions.values<int32_t>()) shifted.push_back(p + first);
-    positions = Tensor::from(shifted, s.positions.shape());
+    for (int32_t p : s.positions.values()) shifted.push_back(p + first);
+    positions = Tensor::from(shifted, {s.tokens()}).to(device());
   }
-  Tensor sum = word_embeddings_->forward(s.ids, context) + position_embeddings_->forward(positions, context);
+  Tensor sum = word_embeddings_->forward(s.ids.tensor(), context) + position_embeddings_->forward(positions, context);
   if (type_embeddings_) {
-    const Tensor types = s.type_ids.defined() ? s.type_ids : Tensor::zeros(s.ids.shape(), DType::i32);
+    const Tensor types = s.type_ids.defined() ? s.type_ids.tensor() : Tensor::zeros({s.tokens()}, DType::i32, device());
     sum = sum + type_embeddings_->forward(types, context);
   }
   return (*embedding_norm_)(sum);  // (N, d)
@@ -111,8 +111,8 @@ Tensor Bert::block(const Layer& layer, const Tensor& x, const Sequences& s, Cont
   return layer.output_norm(layer.output->forward(inner, context) + h);
 }
 
-Tensor Bert::hidden_states(const Sequences& s, Context& context) const {
-  check(s);
+Tensor Bert::hidden_states(const Sequences& sequences, Context& context) const {
+  const Sequences s = checked(sequences);
   Tensor x = embed(s, context);
   for (const Layer& layer : layers_)
     x = run_block(x, context, [this, &layer, s](const Tensor& in, Context& c) { return block(layer, in, s, c); });
@@ -123,6 +123,14 @@ Tensor Bert::pooler(const Tensor& first, Context& context) const {
   if (!pooler_) return Model::pooler(first, context);
   const Tensor y = pooler_->forward(first, context);
   return config().model_type == "distilbert" ? relu(y) : tanh(y);
+}
+
+void Bert::visit_weights(FunctionRef<void(Tensor& weight)> visit) {
+  embedding_norm_->visit(visit);
+  for (Layer& layer : layers_) {
+    layer.attention_norm.visit(visit);
+    layer.output_norm.visit(visit);
+  }
 }
 
 void Bert::visit_linears(LinearVisitor visit) {

@@ -25,6 +25,9 @@ class Bert final : public Model {
   Tensor pooler(const Tensor& first, Context& context) const override;
   bool has_pooler() const override { return bool(pooler_); }
 
+ protected:
+  void visit_weights(FunctionRef<void(Tensor& weight)> visit) override;
+
  private:
   struct Layer {
     LinearSlot query, key, value, attention_output;

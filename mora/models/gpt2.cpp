@@ -48,12 +48,21 @@ Tensor Gpt2::block(size_t index, const Tensor& in, const Sequences& s, Context& 
   return x + layer.down->forward(activate(config().activation, inner), context);
 }
 
-Tensor Gpt2::hidden_states(const Sequences& s, Context& context) const {
-  check(s);
-  Tensor x = word_embeddings_->forward(s.ids, context) + position_embeddings_->forward(s.positions, context);
+Tensor Gpt2::hidden_states(const Sequences& sequences, Context& context) const {
+  const Sequences s = checked(sequences);
+  Tensor x =
+      word_embeddings_->forward(s.ids.tensor(), context) + position_embeddings_->forward(s.positions.tensor(), context);
   for (size_t i = 0; i < layers_.size(); ++i)
     x = run_block(x, context, [this, i, s](const Tensor& in, Context& c) { return block(i, in, s, c); });
   return (*norm_)(x);
+}
+
+void Gpt2::visit_weights(FunctionRef<void(Tensor& weight)> visit) {
+  for (Layer& layer : layers_) {
+    layer.attention_norm.visit(visit);
+    layer.mlp_norm.visit(visit);
+  }
+  norm_->visit(visit);
 }
 
 void Gpt2::visit_linears(LinearVisitor visit) {

@@ -20,6 +20,9 @@ class Gpt2 final : public Model {
   void visit_embeddings(LinearVisitor visit) override;
   const std::shared_ptr<const kernels::FrozenWeight>& lm_head() const override { return lm_head_; }
 
+ protected:
+  void visit_weights(FunctionRef<void(Tensor& weight)> visit) override;
+
  private:
   struct Layer {
     LayerNormWeights attention_norm;

@@ -27,7 +27,7 @@ void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
     Shape shape = k.shape();
     shape[0] = std::max(needed, std::min(longest, std::max(2 * capacity, kSmallestCapacity)));
     for (Tensor* rows : {&keys, &values}) {
-      Tensor larger = Tensor::empty(shape, k.dtype());
+      Tensor larger = Tensor::empty(shape, k.dtype(), k.device());
       Tensor used = row_range(larger, 0, length);
       if (length > 0) kernels::copy(row_range(*rows, 0, length), used);
       *rows = larger;
@@ -39,21 +39,23 @@ void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
   length = needed;
 }
 
-Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Indices& offsets,
                        const kernels::AttentionShape& shape) {
   invariant(!grad_enabled(), "kv_cache: gradients are recorded");
   std::vector<Entry>& entries = layers_[size_t(layer)];
-  const auto ends = offsets.values<int32_t>();
+  const auto ends = offsets.values();
   require<ShapeError>(ends.size() == entries.size() + 1, "kv_cache: {} sequences for a cache of {}", ends.size() - 1,
                       entries.size());
-  Tensor y = Tensor::empty(q.shape(), q.dtype());
-  Tensor lse = Tensor::empty({q.dim(0), q.dim(1)}, compute_dtype(q.dtype()));
+  Tensor y = Tensor::empty(q.meta());
+  Tensor lse = Tensor::empty({q.dim(0), q.dim(1)}, compute_dtype(q.dtype()), q.device());
   for (size_t b = 0; b < entries.size(); ++b) {
     const int64_t begin = ends[b], count = ends[b + 1] - ends[b];
     Entry& entry = entries[b];
     entry.append(row_range(k, begin, count), row_range(v, begin, count));
     Tensor y_rows = row_range(y, begin, count), lse_rows = row_range(lse, begin, count);
-    const auto from_zero = [](int64_t end) { return Tensor::from(std::vector<int32_t>{0, int32_t(end)}, {2}); };
+    const auto from_zero = [&](int64_t end) {
+      return Tensor::from(std::vector<int32_t>{0, int32_t(end)}, {2}).to(q.device());
+    };
     kernels::attention(row_range(q, begin, count), row_range(entry.keys, 0, entry.length),
                        row_range(entry.values, 0, entry.length), from_zero(count), from_zero(entry.length), y_rows,
                        lse_rows, shape);

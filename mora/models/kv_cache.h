@@ -17,9 +17,9 @@ class KvCache {
   }
 
   // Appends k, v of the new tokens (N, G, D) to what layer `layer` holds of each sequence, and gives the attention of q
-  // (N, H, D) over all of it: query i of a sequence is its last token but (new tokens − 1 − i). offsets i32 (B+1) are
-  // of the new tokens. Throws ShapeError when B is not the cache's number of sequences.
-  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+  // (N, H, D) over all of it: query i of a sequence is its last token but (new tokens − 1 − i). offsets (B+1) are of
+  // the new tokens. Throws ShapeError when B is not the cache's number of sequences.
+  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Indices& offsets,
                 const kernels::AttentionShape& shape);
 
   // A sequence without tokens, which will have at most `longest`, takes place `at`; those from there on move up by one.

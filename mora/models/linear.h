@@ -48,7 +48,8 @@ class FrozenLinear final : public Linear {
 // An embedding is the linear of one-hot rows: in is the size of the vocabulary V, out the width d, and W (d, V) the
 // table (V, d) seen transposed. Its rows at `ids`, i32 (N), in `dtype`: (N, d).
 inline Tensor embedding_rows(const kernels::FrozenWeight& w, const Tensor& ids, DType dtype) {
-  return gather_rows(transpose(w.weight()), ids, dtype);
+  const Tensor weight = ids.device() == cpu ? w.weight() : w.resident(ids.device(), w.meta().dtype).weight;
+  return gather_rows(transpose(weight), ids, dtype);
 }
 
 class FrozenEmbedding final : public Linear {

@@ -73,15 +73,25 @@ Tensor Llama::block(size_t index, const Tensor& in, const Sequences& s, const Ro
   return x + layer.down->forward(swiglu(layer.gate->forward(h, context), layer.up->forward(h, context)), context);
 }
 
-Tensor Llama::hidden_states(const Sequences& s, Context& context) const {
-  check(s);
-  const RotaryAngles angles = rotary_.angles(s);
-  Tensor x = embeddings_->forward(s.ids, context);  // (N, d)
+Tensor Llama::hidden_states(const Sequences& sequences, Context& context) const {
+  const Sequences s = checked(sequences);
+  const RotaryAngles angles = rotary_.angles(s, device());
+  Tensor x = embeddings_->forward(s.ids.tensor(), context);  // (N, d)
   for (size_t i = 0; i < layers_.size(); ++i) {
     x = run_block(x, context,
                   [this, i, s, angles](const Tensor& in, Context& c) { return block(i, in, s, angles, c); });
   }
   return (*norm_)(x);
+}
+
+void Llama::visit_weights(FunctionRef<void(Tensor& weight)> visit) {
+  for (Layer& layer : layers_) {
+    layer.input_norm.visit(visit);
+    if (layer.query_norm) layer.query_norm->visit(visit);
+    if (layer.key_norm) layer.key_norm->visit(visit);
+    layer.attention_norm.visit(visit);
+  }
+  norm_->visit(visit);
 }
 
 void Llama::visit_linears(LinearVisitor visit) {

@@ -22,6 +22,9 @@ class Llama final : public Model {
   void visit_embeddings(LinearVisitor visit) override { visit("model.embed_tokens", embeddings_); }
   const std::shared_ptr<const kernels::FrozenWeight>& lm_head() const override { return lm_head_; }
 
+ protected:
+  void visit_weights(FunctionRef<void(Tensor& weight)> visit) override;
+
  private:
   struct Layer {
     RmsNormWeights input_norm;

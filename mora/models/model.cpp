@@ -13,8 +13,14 @@ Sequences to_sequences(const PackedBatch& batch) {
   const Shape rows{batch.tokens()};
   return {.ids = Tensor::from(batch.ids, rows),
           .positions = Tensor::from(batch.positions, rows),
-          .type_ids = batch.type_ids.empty() ? Tensor() : Tensor::from(batch.type_ids, rows),
+          .type_ids = batch.type_ids.empty() ? Indices() : Tensor::from(batch.type_ids, rows),
           .offsets = Tensor::from(batch.offsets, {int64_t(batch.offsets.size())})};
+}
+
+Sequences Sequences::to(Device device) const {
+  Sequences there = *this;
+  for (Indices* part : {&there.ids, &there.positions, &there.type_ids, &there.offsets}) *part = part->to(device);
+  return there;
 }
 
 std::string_view name_of(Pooling pooling) {
@@ -37,10 +43,10 @@ Tensor Model::pooler(const Tensor&, Context&) const {
 }
 
 Tensor Model::pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const {
-  if (pooling == Pooling::mean) return segment_mean(hidden, sequences.offsets);
-  const auto ends = sequences.offsets.values<int32_t>();
+  if (pooling == Pooling::mean) return segment_mean(hidden, sequences.offsets.to(device_));
+  const auto ends = sequences.offsets.values();
   const Tensor starts = Tensor::from(ends.first(ends.size() - 1), {sequences.count()});
-  const Tensor first = gather_rows(hidden, starts);  // (B, d)
+  const Tensor first = gather_rows(hidden, starts.to(device_));  // (B, d)
   return pooling == Pooling::pooler ? pooler(first, context) : first;
 }
 
@@ -49,9 +55,20 @@ const std::shared_ptr<const kernels::FrozenWeight>& Model::lm_head() const {
   return none;
 }
 
+void Model::to(Device device) {
+  visit_weights([&](Tensor& weight) { weight = weight.to(device); });
+  device_ = device;
+}
+
 void Model::pack() {
-  visit_linears([&](const std::string&, LinearSlot& slot) { slot->frozen()->pack(dtype_); });
-  if (lm_head()) lm_head()->pack(dtype_);
+  const auto prepare = [&](const kernels::FrozenWeight& weight) {
+    if (device_ == cpu)
+      weight.pack(dtype_);
+    else
+      (void)weight.resident(device_, dtype_);
+  };
+  visit_linears([&](const std::string&, LinearSlot& slot) { prepare(*slot->frozen()); });
+  if (lm_head()) prepare(*lm_head());
 }
 
 void Model::drop_rows() {
@@ -74,16 +91,17 @@ Tensor Model::run_block(const Tensor& x, Context& context, Block f) {
   return outputs[0];
 }
 
-void Model::check(const Sequences& sequences) const {
-  for (int32_t id : sequences.ids.values<int32_t>()) {
+Sequences Model::checked(const Sequences& sequences) const {
+  for (int32_t id : sequences.ids.values()) {
     require<ShapeError>(id >= 0 && id < config_.vocab_size, "token id {}: the model's vocabulary has {}", id,
                         config_.vocab_size);
   }
   const int64_t longest = longest_sequence();
-  for (int32_t position : sequences.positions.values<int32_t>()) {
+  for (int32_t position : sequences.positions.values()) {
     require<ShapeError>(position >= 0 && position < longest,
                         "a sequence of more than {} tokens: the model has no position {}", longest, position);
   }
+  return sequences.to(device_);
 }
 
 }  // namespace mora

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "autograd/indices.h"
 #include "engine/parallel.h"
 #include "loaders/batch.h"
 #include "loaders/hf_config.h"
@@ -13,16 +14,17 @@ namespace mora {
 
 class KvCache;
 
-// A packed batch as tensors: N tokens of B sequences, one after the other, no padding.
+// A packed batch as tensors: N tokens of B sequences, one after the other, no padding. A model brings it to its device.
 struct Sequences {
-  Tensor ids;                // i32 (N)
-  Tensor positions;          // i32 (N), from 0 in each sequence; with a cache, from the number of tokens it holds
-  Tensor type_ids = {};      // i32 (N), or undefined: all 0
-  Tensor offsets;            // i32 (B+1)
+  Indices ids;               // (N)
+  Indices positions;         // (N), from 0 in each sequence; with a cache, from the number of tokens it holds
+  Indices type_ids = {};     // (N), or undefined: all 0
+  Indices offsets;           // (B+1)
   KvCache* cache = nullptr;  // decoding: these tokens follow those of the cache, and are added to it
 
-  int64_t tokens() const { return ids.dim(0); }
-  int64_t count() const { return offsets.dim(0) - 1; }
+  int64_t tokens() const { return ids.size(); }
+  int64_t count() const { return offsets.size() - 1; }
+  Sequences to(Device device) const;
 };
 Sequences to_sequences(const PackedBatch& batch);
 
@@ -47,7 +49,12 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   const HfConfig& config() const { return config_; }
-  DType dtype() const { return dtype_; }  // of activations
+  DType dtype() const { return dtype_; }     // of activations
+  Device device() const { return device_; }  // of weights and activations
+
+  // Brings the weights to a device; those of linears and embeddings follow when first used. Throws DeviceError where
+  // there is none or too little memory.
+  void to(Device device);
 
   // The last hidden state of each token, (N, d). Throws ShapeError for an id or a position the model has no row for.
   virtual Tensor hidden_states(const Sequences& sequences, Context& context) const = 0;
@@ -75,14 +82,17 @@ class Model {
   Tensor pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const;
 
   // Packs the linears and the head for training, one after the other, so that no more than one of them is there in both
-  // forms.
+  // forms; on a device: brings them there.
   void pack();
   // Frees what decoding keeps of the weights beside the packed ones.
   void drop_rows();
 
  protected:
-  // Throws ShapeError unless all ids are below the vocabulary's size and all positions below the longest sequence's.
-  void check(const Sequences& sequences) const;
+  // The sequences on the model's device. Throws ShapeError unless all ids are below the vocabulary's size and all
+  // positions below the longest sequence's.
+  Sequences checked(const Sequences& sequences) const;
+  // The weights beside the linears and embeddings: those of norms.
+  virtual void visit_weights(FunctionRef<void(Tensor& weight)> visit) = 0;
   // One block of the stack, x (N, d) → (N, d). With context.recompute its activations are not kept: `f` runs again in
   // the backward, so it owns what it captures, draws from keyed streams alone, and tells the context it is given of
   // losses.
@@ -92,6 +102,7 @@ class Model {
  private:
   HfConfig config_;
   DType dtype_;
+  Device device_ = cpu;
 };
 
 }  // namespace mora

@@ -81,26 +81,27 @@ void RotaryTable::compute(const Tensor& positions, std::span<const double> frequ
   sin = mora::sin(angle) * config_.attention_factor;
 }
 
-void RotaryTable::grow(int64_t positions) const {
-  if (cos_.defined() && cos_.dim(0) >= positions) return;
+void RotaryTable::grow(int64_t positions, Device device) const {
+  if (cos_.defined() && cos_.dim(0) >= positions && cos_.device() == device) return;
   std::vector<float> all(std::bit_ceil(uint64_t(positions)));
   std::iota(all.begin(), all.end(), 0.f);
   compute(Tensor::from(all, {int64_t(all.size())}), inverse_frequencies(config_, head_dim_, 0), cos_, sin_);
+  cos_ = cos_.to(device);
+  sin_ = sin_.to(device);
 }
 
-RotaryAngles RotaryTable::angles(const Sequences& s) const {
-  const auto positions = s.positions.values<int32_t>();
+RotaryAngles RotaryTable::angles(const Sequences& s, Device device) const {
+  const auto positions = s.positions.values();
   const int64_t length = positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end()) + 1;
   if (config_.kind == RopeConfig::Kind::dynamic && length > config_.original_max_position_embeddings)
-    return angles_by_length(s);
-  grow(length);
-  return {cos_, sin_, s.positions};
+    return angles_by_length(s, device);
+  grow(length, device);
+  return {cos_, sin_, s.positions.tensor()};
 }
 
 // A sequence longer than the original context has frequencies of its own: a row a token.
-RotaryAngles RotaryTable::angles_by_length(const Sequences& s) const {
-  const auto ends = s.offsets.values<int32_t>();
-  const auto positions = s.positions.values<int32_t>();
+RotaryAngles RotaryTable::angles_by_length(const Sequences& s, Device device) const {
+  const auto ends = s.offsets.values(), positions = s.positions.values();
   std::vector<double> frequencies;  // (N, D/2)
   for (size_t b = 0; b + 1 < ends.size(); ++b) {
     if (ends[b] == ends[b + 1]) continue;
@@ -110,10 +111,10 @@ RotaryAngles RotaryTable::angles_by_length(const Sequences& s) const {
   }
   std::vector<int32_t> rows(positions.size());
   std::iota(rows.begin(), rows.end(), 0);
-  RotaryAngles result{.cos = {}, .sin = {}, .rows = Tensor::from(rows, s.positions.shape())};
-  compute(Tensor::from(std::vector<float>(positions.begin(), positions.end()), s.positions.shape()), frequencies,
-          result.cos, result.sin);
-  return result;
+  Tensor cos, sin;
+  const Shape shape{s.tokens()};
+  compute(Tensor::from(std::vector<float>(positions.begin(), positions.end()), shape), frequencies, cos, sin);
+  return {cos.to(device), sin.to(device), Tensor::from(rows, shape).to(device)};
 }
 
 }  // namespace mora

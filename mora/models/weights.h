@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/ops/norm.h"
+#include "engine/parallel.h"
 #include "loaders/model_weights.h"
 #include "mora/models/linear.h"
 
@@ -66,6 +67,10 @@ struct LayerNormWeights {
 
   LayerNormWeights(const WeightReader& read, const std::string& name, int64_t d, double epsilon);
   Tensor operator()(const Tensor& x) const { return layer_norm(x, weight, bias, eps); }
+  void visit(FunctionRef<void(Tensor& weight)> f) {
+    f(weight);
+    f(bias);
+  }
 };
 
 // A frozen RMS norm over d features.
@@ -75,6 +80,7 @@ struct RmsNormWeights {
 
   RmsNormWeights(const WeightReader& read, const std::string& name, int64_t d, double epsilon);
   Tensor operator()(const Tensor& x) const { return rms_norm(x, weight, eps); }
+  void visit(FunctionRef<void(Tensor& weight)> f) { f(weight); }
 };
 
 }  // namespace mora

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/device.h"
 #include "engine/error.h"
 #include "loaders/regular_file.h"
 #include "mora/training/config_table.h"
@@ -22,6 +23,7 @@ class CrossChecks {
     check_data();
     check_adapter();
     check_training();
+    check_device();
   }
 
  private:
@@ -180,6 +182,23 @@ class CrossChecks {
                            at("train.sample"), name_of(config_.task));
       require<ConfigError>(!train.sample->prompts.empty(), "{}: names no prompt", at("train.sample.prompts"));
     }
+  }
+
+  // What reads or changes trained tensors between updates does so on the processor.
+  void check_device() const {
+    if (config_.device == "cpu") return;
+    try {
+      parse_device(config_.device);
+    } catch (const DeviceError& error) {
+      fail<ConfigError>("{}: {}", at("device"), error.what());
+    }
+    for (const auto& [set, key] : {std::pair(config_.adapter.adapt.has_value(), "adapter.adapt"),
+                                   {config_.adapter.restart.has_value(), "adapter.restart"},
+                                   {config_.adapter.experts.has_value(), "adapter.experts"},
+                                   {config_.adapter.act.has_value(), "adapter.act"},
+                                   {config_.continual.has_value(), "continual"},
+                                   {config_.meta.has_value(), "meta"}})
+      require<ConfigError>(!set, "{}: works on the processor so far; leave device: {} out", at(key), config_.device);
   }
 
   void check_early_stop(const std::string& metric) const {

@@ -220,6 +220,7 @@ struct MetaConfig {
 
 struct Config {
   std::string model;
+  std::string device = "cpu";  // cpu, cuda or cuda:N
   Task task = Task::classification;
   HeadConfig head;
   std::optional<DataConfig> data;  // or tasks

@@ -304,6 +304,7 @@ Section<Config> make_section() {
   return Section<Config>()
       .key("model", &Config::model, "a Hugging Face directory or a .gguf file")
       .required()
+      .key("device", &Config::device, "what it is trained on: cpu, cuda or cuda:1")
       .key("task", &Config::task, "what is learnt")
       .section("head", &Config::head, head_section(), "classification, regression, embedding")
       .section("data", &Config::data, data_section(), "the rows to learn from")

@@ -28,14 +28,14 @@ void for_each_batch(const TaskData& data, Visit visit) {
   }
 }
 
-void visit_tokens(const PackedBatch& batch, const Tensor& losses, const TokenRouting& routing,
+void visit_tokens(const PackedBatch& batch, std::span<const float> losses, const TokenRouting& routing,
                   const TokenVisitor& visit) {
   const std::vector<int32_t> labels = next_token_labels(batch);
   const double layers = double(std::max<int64_t>(1, routing.layers));
   for (size_t b = 0; b + 1 < batch.offsets.size(); ++b) {
     for (auto n = size_t(batch.offsets[b]); n < size_t(batch.offsets[b + 1]); ++n) {
       if (labels[n] < 0) continue;
-      PredictedToken token{batch.rows[b], batch.positions[n] + 1, labels[n], double(losses.values<float>()[n])};
+      PredictedToken token{batch.rows[b], batch.positions[n] + 1, labels[n], double(losses[n])};
       token.is_routed = routing.layers > 0;
       if (token.is_routed) token.experts = routing.experts[n] / layers, token.entropy = routing.entropy[n] / layers;
       visit(token);
@@ -57,7 +57,7 @@ Evaluation evaluate_language(const MoRAModel& model, const TaskData& data, const
     labels += objective.weight(batch);
     loss += sum(losses).item();
     accumulate(all_routed, routed);
-    if (visit) visit_tokens(batch, losses, by_token, visit);
+    if (visit) visit_tokens(batch, losses.to(cpu).values<float>(), by_token, visit);
   });
   Evaluation evaluation{loss / std::max(1.0, labels), language_metrics(loss, int64_t(labels))};
   evaluation.routed = std::move(all_routed);
@@ -129,7 +129,7 @@ std::vector<float> outputs_of(const MoRAModel& model, const TaskData& data) {
   std::vector<float> outputs;
   for_each_batch(data, [&](const PackedBatch& batch) {
     Context context;
-    const Tensor logits = model.logits(to_sequences(batch), context);
+    const Tensor logits = model.logits(to_sequences(batch), context).to(cpu);
     const auto values = logits.values<float>();
     outputs.insert(outputs.end(), values.begin(), values.end());
   });
@@ -152,8 +152,9 @@ Evaluation evaluate(const MoRAModel& model, const TaskData& data, Task task, con
     const Tensor logits = model.logits(to_sequences(batch), context);
     loss += objective.total_of(logits, batch).item();
     width = logits.dim(1);
+    const Tensor rows = logits.to(cpu);
     for (int64_t b = 0; b < batch.sequences(); ++b) {
-      const auto row = logits.values<float>().subspan(size_t(b * width), size_t(width));
+      const auto row = rows.values<float>().subspan(size_t(b * width), size_t(width));
       if (task == Task::regression)
         outputs.push_back(double(row[0]));
       else

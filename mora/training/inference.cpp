@@ -7,7 +7,8 @@
 
 namespace mora {
 
-InferenceModel open_for_inference(const std::filesystem::path& path, const std::filesystem::path& adapter) {
+InferenceModel open_for_inference(const std::filesystem::path& path, const std::filesystem::path& adapter,
+                                  Device device) {
   InferenceModel opened{std::make_unique<MoRAModel>(load_model(path)), {}};
   if (!adapter.empty()) opened.info = load_adapter(adapter, *opened.model);
   if (!opened.model->classifier()) {
@@ -15,6 +16,7 @@ InferenceModel open_for_inference(const std::filesystem::path& path, const std::
       opened.model->set_head(head->pooling, std::move(head->classifier));
   }
   if (opened.info.labels.empty()) opened.info.labels = opened.model->base().config().labels;
+  opened.model->to(device);
   return opened;
 }
 

@@ -148,6 +148,7 @@ bool give_way(TrainConfig& train, int64_t max_length) {
 }
 
 MemoryPlan plan_memory(const Config& config, bool measure, int64_t limit) {
+  require<ConfigError>(config.device == "cpu", "device: {}: a plan is of the processor's memory so far", config.device);
   TrainingSetup setup = set_up(config);
   const TaskData& rows = setup.tasks[0].train;
   Model& model = setup.model->base();

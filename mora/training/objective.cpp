@@ -33,12 +33,14 @@ double Objective::weight(const PackedBatch& batch) const {
 
 Tensor Objective::total_of(const Tensor& logits, const PackedBatch& batch) const {
   const Shape rows{batch.sequences()};
-  if (task == Task::regression) return sum(square(reshape(logits, rows) - Tensor::from(batch.targets, rows)));
-  const Tensor losses = cross_entropy(logits, Tensor::from(batch.labels, rows));
+  const Device device = logits.device();
+  if (task == Task::regression)
+    return sum(square(reshape(logits, rows) - Tensor::from(batch.targets, rows).to(device)));
+  const Tensor losses = cross_entropy(logits, Tensor::from(batch.labels, rows).to(device));
   if (class_weights.empty()) return sum(losses);
   std::vector<float> weights;
   for (int32_t label : batch.labels) weights.push_back(class_weights[size_t(label)]);
-  return sum(losses * Tensor::from(weights, rows));
+  return sum(losses * Tensor::from(weights, rows).to(device));
 }
 
 Tensor Objective::total(const MoRAModel& model, const PackedBatch& batch, Context& context) const {
@@ -49,7 +51,7 @@ Tensor Objective::total(const MoRAModel& model, const PackedBatch& batch, Contex
 Tensor Objective::next_token_losses(const MoRAModel& model, const PackedBatch& batch, Context& context) const {
   const Tensor hidden = model.base().hidden_states(to_sequences(batch), context);  // (N, d)
   const Tensor labels = Tensor::from(next_token_labels(batch), {batch.tokens()});
-  return linear_cross_entropy(hidden, model.base().lm_head(), Labelled(labels));
+  return linear_cross_entropy(hidden, model.base().lm_head(), Labelled(labels).to(hidden.device()));
 }
 
 }  // namespace mora

@@ -8,6 +8,7 @@
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/shape.h"
+#include "engine/cuda.h"
 #include "kernels/binary.h"
 #include "kernels/copy.h"
 #include "kernels/optimizer.h"
@@ -32,13 +33,21 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+// The setup with its model on the configuration's device.
+TrainingSetup set_up_on_device(const Config& config) {
+  const Device device = cuda::usable_device(config.device, "device:");
+  TrainingSetup setup = set_up(config);
+  setup.model->to(device);
+  return setup;
+}
+
 // One run from its first update, or from a checkpoint, to its end.
 class Trainer {
  public:
   Trainer(const Config& config, const TrainOptions& options)
       : config_(config),
         options_(options),
-        setup_(set_up(config)),
+        setup_(set_up_on_device(config)),
         continual_(config, setup_),
         samples_(config.train.sample ? std::optional<SampleWriter>(std::in_place, config, setup_.model->base())
                                      : std::nullopt),
@@ -126,6 +135,7 @@ class Trainer {
   double gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients,
                       RoutedLayers* routed = nullptr) const {
     double labels = 0, loss = 0;
+    Tensors losses;
     for (const PackedBatch& b : batches) labels += setup_.objective.weight(b);
     Tensors leaves;
     for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
@@ -144,13 +154,14 @@ class Trainer {
         if (penalty.defined()) penalties.push_back(penalty);
       for (const Tensor& penalty : penalties)
         mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
-      loss += mean.item();
+      losses.push_back(mean.detach());
       Tensors found = grad(scaled() ? mean * at_.scaler.scale : mean, leaves);
       for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
       if (routed) accumulate(*routed, of_batch);
     }
     if (scaled()) kernels::scale_all(gradients, 1 / at_.scaler.scale);
     continual_.mask(gradients);
+    for (const Tensor& mean : losses) loss += mean.item();  // a device is waited for here, and not between its batches
     return loss;
   }
 
@@ -375,6 +386,7 @@ class Trainer {
     MoRAModel& model = *setup_.model;
     model.remove_adapters();
     load_adapter(directory, model);
+    model.to(model.base().device());
     at_ = checkpoint.progression;
     require<IoError>(at_.task < std::ssize(setup_.tasks), "{}: task {} of {}", directory.string(), at_.task,
                      setup_.tasks.size());

@@ -15,10 +15,10 @@ namespace mora::test {
 struct TinyModel : ::testing::Test {
   TemporaryDirectory directory;
 
-  // The golden BERT with a tokenizer for its vocabulary of 80: four special tokens, then words.
-  void write_model() const {
+  // A golden model with a tokenizer for its vocabulary of 80: four special tokens, then words.
+  void write_model(const std::string& family = "bert") const {
     const std::filesystem::path model = directory / "model",
-                                golden = std::filesystem::path(MORA_SOURCE_DIR) / "tests/goldens/models/bert";
+                                golden = std::filesystem::path(MORA_SOURCE_DIR) / "tests/goldens/models" / family;
     std::filesystem::create_directory(model);
     for (const char* name : {"config.json", "model.safetensors"}) std::filesystem::copy(golden / name, model / name);
     nlohmann::json vocabulary = {{"[PAD]", 0}, {"[UNK]", 1}, {"[CLS]", 2}, {"[SEP]", 3}};
