@@ -123,14 +123,28 @@ void copy_rows(D d, const X* from, int64_t from_row, int64_t rows, int64_t used,
       store(j + lanes(d) <= used ? load(d, from + j) : load(d, from + j, std::max<int64_t>(0, used - j)), d, to + j);
 }
 
+// The first `lanes` elements of a column whose rows are `row` apart, widened; zeros after them.
+template <class D>
+HWY_INLINE hn::Vec<D> load_column(D d, const float* from, int64_t row, int64_t lanes) {
+  const hn::RebindToSigned<D> di;
+  const auto last = hn::Set(di, int32_t(lanes - 1));  // lanes after it read it again
+  const auto index = hn::Mul(hn::Min(hn::Iota(di, 0), last), hn::Set(di, int32_t(row)));
+  return hn::IfThenElseZero(hn::FirstN(d, size_t(lanes)), hn::GatherIndex(d, from, index));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_column(D d, const bf16_t* from, int64_t row, int64_t lanes) {
+  HWY_ALIGN float column[hn::MaxLanes(d)] = {};
+  for (int64_t l = 0; l < lanes; ++l) column[l] = float(from[l * row]);
+  return hn::Load(d, column);
+}
+
 // to (rows, width) = the transpose of from (used, rows), widened, then zeros.
-template <class X>
-void copy_transposed(const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
-  constexpr int64_t block = 16;  // rows whose cache lines stay while their columns are filled
-  for (int64_t begin = 0; begin < rows; begin += block) {
-    const int64_t end = std::min(rows, begin + block);
-    for (int64_t j = 0; j < width; ++j)
-      for (int64_t i = begin; i < end; ++i) to[i * width + j] = j < used ? float(from[j * from_row + i]) : 0.0f;
+template <class D, class X>
+void copy_transposed(D d, const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
+  for (int64_t j = 0; j < width; j += lanes(d)) {
+    const int64_t left = std::clamp<int64_t>(used - j, 0, lanes(d));
+    for (int64_t i = 0; i < rows; ++i)
+      store(left == 0 ? hn::Zero(d) : load_column(d, from + j * from_row + i, from_row, left), d, to + i * width + j);
   }
 }
 
@@ -143,7 +157,7 @@ void row_products(D d, const Gemm& g, const X* a, const X* b, Y* y) {
     const int64_t begin = panels.begin(p);
     float* to = packed.data() + begin * g.k;
     if (g.transpose_b)
-      copy_transposed(b + begin * g.k, g.k, g.k, panels.used(p), panels.width(p), to);
+      copy_transposed(d, b + begin * g.k, g.k, g.k, panels.used(p), panels.width(p), to);
     else
       copy_rows(d, b + begin, g.n, g.k, panels.used(p), panels.width(p), to);
   }
@@ -170,6 +184,82 @@ void row_products(D d, const Gemm& g, const X* a, const X* b, Y* y) {
       });
 }
 
+// The sums of each of four vectors' lanes.
+template <class D>
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(d) <= 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return lane_sums(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+template <class D>
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, const hn::Vec<D>* v) {
+  const hn::RepartitionToWide<D> wide;
+  const auto ab = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1])));
+  const auto ce = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3])));
+  return lane_sums(
+      d, hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce))));
+}
+
+constexpr int dot_columns = 8;
+
+// y (Rows, columns ≤ 8) = [y +] the dot products of Rows rows of a with 8 rows of b, b_row apart and padded with zeros.
+template <int Rows, class X, class Y>
+HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* b, int64_t b_row, Target<Y> y) {
+  const hn::ScalableTag<float> d;
+  hn::Vec<decltype(d)> sum[Rows][dot_columns];
+#pragma GCC unroll 3
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < dot_columns; ++j) sum[i][j] = hn::Zero(d);
+  for_each_vector(d, depth, [&](int64_t k, auto... count) HWY_ATTR {
+    hn::Vec<decltype(d)> va[Rows];
+#pragma GCC unroll 3
+    for (int i = 0; i < Rows; ++i) va[i] = load(d, a + i * a_row + k, count...);
+#pragma GCC unroll 8
+    for (int j = 0; j < dot_columns; ++j) {
+      const auto vb = hn::LoadU(d, b + j * b_row + k);
+#pragma GCC unroll 3
+      for (int i = 0; i < Rows; ++i) sum[i][j] = hn::MulAdd(va[i], vb, sum[i][j]);
+    }
+  });
+  const hn::CappedTag<float, 4> d4;
+#pragma GCC unroll 3
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < dot_columns; j += 4) {
+      const int64_t left = std::min<int64_t>(4, y.columns - j);
+      if (left <= 0) break;
+      const auto total = lane_sums(d, &sum[i][j]);
+      Y* to = y.data + i * y.row + j;
+      store(y.accumulate ? hn::Add(total, load(d4, to, left)) : total, d4, to, left);
+    }
+}
+
+// m long, n ≤ 8: y = a·op(b) by dot products along k, for which both factors are read in whole vectors.
+template <class X, class Y>
+void dot_products(const Gemm& g, const X* a, const X* b, Y* y) {
+  const hn::ScalableTag<float> d;
+  constexpr int rows = many_registers ? 3 : 1;
+  const int64_t width = ceil_div(g.k, lanes(d)) * lanes(d);
+  const Scratch<float> packed(dot_columns * width);  // op(b)ᵀ
+  if (g.transpose_b)
+    copy_rows(d, b, g.k, g.n, g.k, width, packed.data());
+  else
+    copy_transposed(d, b, g.n, g.n, g.k, width, packed.data());
+  std::fill_n(packed.data() + g.n * width, (dot_columns - g.n) * width, 0.0f);
+  parallel_for(ceil_div(g.m, rows), grain_of(rows * g.k * g.n), [&](int64_t begin, int64_t end) HWY_ATTR {
+    int64_t i = begin * rows;
+    const int64_t last = std::min(end * rows, g.m);
+    for (; i + rows <= last; i += rows)
+      dot_tile<rows>(g.k, a + i * g.k, g.k, packed.data(), width, Target<Y>{y + i * g.n, g.n, rows, g.n, g.accumulate});
+    for (; i < last; ++i)
+      dot_tile<1>(g.k, a + i * g.k, g.k, packed.data(), width, Target<Y>{y + i * g.n, g.n, 1, g.n, g.accumulate});
+  });
+}
+
 // k long: sum (m, n) = aᵀ·b with m ≤ n, a (k, m), b (k, n); y is sum or its transpose.
 template <class X, class Y>
 class OuterProducts {
@@ -184,20 +274,20 @@ class OuterProducts {
         b_(b),
         tiles_(ceil_div(m, tile_rows)),
         panels_(D(), n),
-        splits_(std::clamp<int64_t>(ceil_div(16, panels_.count), 1, std::max<int64_t>(1, k / 256))),
+        splits_(splits_of(panels_.count, k)),
         row_(panels_.padded_columns()),
         sums_(splits_ * tiles_ * tile_rows * row_) {}
 
   void write(Y* y, bool transposed, bool accumulate) {
-    pack_a();
     parallel_for(splits_ * panels_.count, grain_of(m_ * n_ * k_ / (splits_ * panels_.count)),
                  [&](int64_t begin, int64_t end) HWY_ATTR {
-                   const Scratch<float> block(depth_block * 2 * panels_.vector);
+                   const Scratch<float> block(depth_block * 2 * panels_.vector),
+                       lefts(depth_block * tiles_ * tile_rows);
                    for (int64_t i = begin; i < end;) {  // the run of panels of one split
                      const int64_t split = i / panels_.count;
                      const int64_t first = i - split * panels_.count;
                      const int64_t last = std::min(panels_.count, first + end - i);
-                     add_up(split, first, last, block.data());
+                     add_up(split, first, last, block.data(), lefts.data());
                      for (int64_t p = first; p < last && splits_ == 1; ++p) emit(p, y, transposed, accumulate);
                      i += last - first;
                    }
@@ -211,21 +301,23 @@ class OuterProducts {
  private:
   static constexpr int64_t depth_block = 48;
 
-  // Left operands are read as they are where 8 divides m; else copied to (tiles, k, 8).
-  void pack_a() {
-    if constexpr (std::is_same_v<X, float>)
-      if (m_ % tile_rows == 0) return;
-    packed_a_ = Scratch<float>(tiles_ * k_ * tile_rows);
-    const hn::CappedTag<float, size_t(tile_rows)> d;
-    for (int64_t t = 0; t < tiles_; ++t)
-      copy_rows(d, a_ + t * tile_rows, m_, k_, std::min(tile_rows, m_ - t * tile_rows), tile_rows,
-                packed_a_.data() + t * k_ * tile_rows);
+  // Parts of k that are summed apart, by the shape alone: as many as keep threads equally busy where panels are few.
+  static int64_t splits_of(int64_t panels, int64_t k) {
+    int64_t splits = 1;
+    while (splits * panels < 16 && k / (2 * splits) >= 2 * depth_block) splits *= 2;
+    return splits;
   }
 
-  Left<UnitRow> left(int64_t tile, int64_t k) const {
+  // a's rows k … k + depth in tile t: as they are, or copied to `lefts` where they are 16-bit. A tile's last columns
+  // may be the next row's, and their sums are dropped; where there is no next row they are copied too.
+  Left<UnitRow> left(int64_t tile, int64_t k, int64_t depth, float* lefts, bool copied) const {
+    const X* a = a_ + k * m_ + tile * tile_rows;
     if constexpr (std::is_same_v<X, float>)
-      if (!packed_a_.data()) return {a_ + k * m_ + tile * tile_rows, {}, m_};
-    return {packed_a_.data() + (tile * k_ + k) * tile_rows, {}, tile_rows};
+      if (k + depth < k_ || (tile + 1) * tile_rows <= m_) return {a, {}, m_};
+    float* to = lefts + tile * tile_rows * depth_block;
+    const hn::CappedTag<float, size_t(tile_rows)> d;
+    if (!copied) copy_rows(d, a, m_, depth, std::min(tile_rows, m_ - tile * tile_rows), tile_rows, to);
+    return {to, {}, tile_rows};
   }
 
   float* sum(int64_t split, int64_t row, int64_t column) const {
@@ -234,7 +326,7 @@ class OuterProducts {
 
   // The sums of one split of k in panels [first, last). Depth comes in blocks whose rows' pages stay in the TLB from
   // one panel to the next.
-  void add_up(int64_t split, int64_t first, int64_t last, float* block) {
+  void add_up(int64_t split, int64_t first, int64_t last, float* block, float* lefts) {
     const int64_t begin = k_ * split / splits_;
     const int64_t end = k_ * (split + 1) / splits_;
     for (int64_t k = begin; k < end; k += depth_block)
@@ -243,16 +335,16 @@ class OuterProducts {
         const auto [b, b_row] = right(k, depth, p, block);
         for (int64_t t = 0; t < tiles_; ++t)
           multiply_panel(
-              D(), depth, left(t, k), b, b_row,
+              D(), depth, left(t, k, depth, lefts, p > first), b, b_row,
               Target<float>{sum(split, t * tile_rows, panels_.begin(p)), row_, tile_rows, panels_.width(p), k > begin});
       }
   }
 
-  // b's rows k … k + depth in panel p: as they are, or copied to `block` where they are 16-bit or do not fill vectors.
+  // b's rows k … k + depth in panel p, likewise.
   std::pair<const float*, int64_t> right(int64_t k, int64_t depth, int64_t p, float* block) const {
     const X* b = b_ + k * n_ + panels_.begin(p);
     if constexpr (std::is_same_v<X, float>)
-      if (panels_.used(p) == panels_.width(p)) return {b, n_};
+      if (panels_.used(p) == panels_.width(p) || k + depth < k_) return {b, n_};
     copy_rows(D(), b, n_, depth, panels_.used(p), panels_.width(p), block);
     return {block, panels_.width(p)};
   }
@@ -291,7 +383,6 @@ class OuterProducts {
   int64_t splits_;  // of k, by the shape alone
   int64_t row_;
   Scratch<float> sums_;  // (splits, tiles · 8, row)
-  Scratch<float> packed_a_;
 };
 
 template <class X, class Y>
@@ -303,8 +394,8 @@ void multiply(const Gemm& g, const void* a_data, const void* b_data, void* y_dat
     OuterProducts<X, Y>(g.n, g.m, g.k, b, a).write(y, true, g.accumulate);
   else if (g.transpose_a)
     OuterProducts<X, Y>(g.m, g.n, g.k, a, b).write(y, false, g.accumulate);
-  else if (const hn::CappedTag<float, 8> narrow; g.n <= lanes(narrow))
-    row_products(narrow, g, a, b, y);
+  else if (g.n <= dot_columns)
+    dot_products(g, a, b, y);
   else
     row_products(hn::ScalableTag<float>(), g, a, b, y);
 }

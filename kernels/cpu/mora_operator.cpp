@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include "kernels/cpu/elements.h"
@@ -53,11 +54,31 @@ struct Run {
   int64_t wide, narrow, length;
 };
 
+// wide[w + i] of each w belongs to narrow[narrow + i], i < length: summed in registers, stored once.
+struct Stack {
+  int64_t narrow, length;
+  std::vector<int64_t> wide;
+};
+
 // Positions p in [begin, end) of a row of `wide` elements repeated, against position p mod `narrow` of the other side.
 std::vector<Run> runs(int64_t begin, int64_t end, int64_t wide, int64_t narrow) {
   std::vector<Run> result;
   for (int64_t p = begin; p < end; p += result.back().length)
     result.push_back({p % wide, p % narrow, std::min({end - p, wide - p % wide, narrow - p % narrow})});
+  return result;
+}
+
+// The same, cut where runs begin or end, so that no two stacks share an element of narrow.
+std::vector<Stack> stacks(const std::vector<Run>& runs) {
+  std::set<int64_t> cuts;
+  for (const Run& run : runs) cuts.insert({run.narrow, run.narrow + run.length});
+  std::vector<Stack> result;
+  for (auto cut = cuts.begin(); std::next(cut) != cuts.end(); ++cut) {
+    Stack stack{*cut, *std::next(cut) - *cut, {}};
+    for (const Run& run : runs)
+      if (run.narrow <= *cut && *cut < run.narrow + run.length) stack.wide.push_back(run.wide + *cut - run.narrow);
+    if (!stack.wide.empty()) result.push_back(std::move(stack));
+  }
   return result;
 }
 
@@ -67,9 +88,10 @@ struct Side {
   bool grouped = false;
   int64_t wide = 0, rank = 0;
   int64_t slots = 1;                      // rows of r̂ of the narrow side
-  std::vector<Run> direct;                // neither grouped nor rotated
+  std::vector<Stack> direct;              // neither grouped nor rotated
   std::vector<std::vector<Run>> rotated;  // the runs of each rotated chunk
   std::shared_ptr<const Angles<C>> table;
+  bool covered = false;  // every element of the narrow side has one on the wide side
 };
 
 template <class C>
@@ -84,16 +106,19 @@ Side<C> side_of(const MoraOperator& op, bool input) {
   if (op.kind == group || op.kind == (input ? group_sharing : sharing_group)) {
     side.grouped = true;
   } else if (op.kind == truncation) {
-    side.direct = {{0, 0, std::min(side.wide, op.rank)}};
+    side.direct = stacks({{0, 0, std::min(side.wide, op.rank)}});
   } else if (input && (op.kind == rotation || op.kind == rotation_full)) {
     const int64_t read = op.kind == rotation ? side.slots : chunks;
     for (int64_t c = 0; c < read; ++c) side.rotated.push_back(runs(c * op.rank, (c + 1) * op.rank, op.in, op.rank));
     side.table = angles<C>(read, op.rank);
   } else if (input) {
-    side.direct = runs(0, op.kind == decouple ? narrow : chunks * op.rank, op.in, narrow);
+    side.direct = stacks(runs(0, op.kind == decouple ? narrow : chunks * op.rank, op.in, narrow));
   } else {
-    side.direct = runs(0, op.out, op.out, narrow);
+    side.direct = stacks(runs(0, op.out, op.out, narrow));
   }
+  int64_t written = side.rotated.empty() ? 0 : narrow;
+  for (const Stack& s : side.direct) written += s.length;
+  side.covered = side.grouped || written == narrow;
   return side;
 }
 
@@ -117,27 +142,22 @@ HWY_INLINE void for_groups(int64_t wide, int64_t rank, F f) {
   }
 }
 
-// y = x turned by the angles, or by their opposites.
-template <class C>
-HWY_INLINE void rotate(const C* x, const C* cos, const C* sin, int64_t half, C sign, C* y, bool add) {
+// y = [y +] x turned by the angles, or by their opposites.
+template <bool ADD, class C>
+HWY_INLINE void rotate(const C* x, const C* cos, const C* sin, int64_t half, C sign, C* y) {
   const hn::ScalableTag<C> d;
   const auto vsign = hn::Set(d, sign);
-  const auto first = [=](auto c, auto s, auto u, auto v)
-                         HWY_ATTR { return hn::NegMulAdd(hn::Mul(s, vsign), v, hn::Mul(c, u)); };
-  const auto second = [=](auto c, auto s, auto u, auto v)
-                          HWY_ATTR { return hn::MulAdd(hn::Mul(s, vsign), u, hn::Mul(c, v)); };
-  const C* u = x;
-  const C* v = x + half;
-  if (!add) {
-    map(d, half, first, y, cos, sin, u, v);
-    map(d, half, second, y + half, cos, sin, u, v);
-    return;
-  }
-  const auto plus = [](auto f) HWY_ATTR {
-    return [f](auto c, auto s, auto p, auto q, auto old) HWY_ATTR { return hn::Add(old, f(c, s, p, q)); };
-  };
-  map(d, half, plus(first), y, cos, sin, u, v, static_cast<const C*>(y));
-  map(d, half, plus(second), y + half, cos, sin, u, v, static_cast<const C*>(y + half));
+  for_each_vector(d, half, [=](int64_t j, auto... count) HWY_ATTR {
+    const auto c = load(d, cos + j, count...), s = hn::Mul(load(d, sin + j, count...), vsign);
+    const auto u = load(d, x + j, count...), v = load(d, x + half + j, count...);
+    auto first = hn::NegMulAdd(s, v, hn::Mul(c, u)), second = hn::MulAdd(s, u, hn::Mul(c, v));
+    if constexpr (ADD) {
+      first = hn::Add(load(d, y + j, count...), first);
+      second = hn::Add(load(d, y + half + j, count...), second);
+    }
+    store(first, d, y + j, count...);
+    store(second, d, y + half + j, count...);
+  });
 }
 
 template <class C>
@@ -150,6 +170,7 @@ HWY_INLINE void add(const C* from, C* to, int64_t n) {
 // narrow = the sums over the wide side: C, and Dᵀ. `chunk` (r̂) is scratch.
 template <class C>
 void gather(const Side<C>& side, const C* wide, C* narrow, C* chunk) {
+  const hn::ScalableTag<C> d;
   if (side.grouped) {
     for_groups(side.wide, side.rank, [&](int64_t i, int64_t begin, int64_t end) {
       C sum = 0;
@@ -158,36 +179,60 @@ void gather(const Side<C>& side, const C* wide, C* narrow, C* chunk) {
     });
     return;
   }
-  std::fill_n(narrow, side.slots * side.rank, C(0));
-  for (const Run& run : side.direct) add(wide + run.wide, narrow + run.narrow, run.length);
+  if (!side.covered) std::fill_n(narrow, side.slots * side.rank, C(0));
+  for (const Stack& stack : side.direct) {
+    const int64_t *begin = stack.wide.data(), *end = begin + stack.wide.size();
+    for_each_vector(d, stack.length, [=, to = narrow + stack.narrow](int64_t j, auto... count) HWY_ATTR {
+      auto sum = load(d, wide + *begin + j, count...);
+      for (const int64_t* w = begin + 1; w < end; ++w) sum = hn::Add(sum, load(d, wide + *w + j, count...));
+      store(sum, d, to + j, count...);
+    });
+  }
   const int64_t half = side.rank / 2;
   for (size_t c = 0; c < side.rotated.size(); ++c) {
     const auto& parts = side.rotated[c];
     const C* from = parts.size() == 1 ? wide + parts[0].wide : chunk;
     if (parts.size() > 1)
       for (const Run& run : parts) std::copy_n(wide + run.wide, run.length, chunk + run.narrow);
-    rotate(from, side.table->cos.data() + int64_t(c) * half, side.table->sin.data() + int64_t(c) * half, half, C(1),
-           narrow + int64_t(c) % side.slots * side.rank, int64_t(c) >= side.slots);
+    const C *cos = side.table->cos.data() + int64_t(c) * half, *sin = side.table->sin.data() + int64_t(c) * half;
+    C* to = narrow + int64_t(c) % side.slots * side.rank;
+    if (int64_t(c) < side.slots)
+      rotate<false>(from, cos, sin, half, C(1), to);
+    else
+      rotate<true>(from, cos, sin, half, C(1), to);
   }
 }
 
 // wide += what each of its elements gets back from the narrow side: Cᵀ, and D.
 template <class C>
 void scatter(const Side<C>& side, const C* narrow, C* wide, C* chunk) {
+  const hn::ScalableTag<C> d;
   if (side.grouped) {
     for_groups(side.wide, side.rank, [&](int64_t i, int64_t begin, int64_t end) {
       for (int64_t j = begin; j < end; ++j) wide[j] += narrow[i];
     });
     return;
   }
-  for (const Run& run : side.direct) add(narrow + run.narrow, wide + run.wide, run.length);
+  for (const Stack& stack : side.direct) {
+    const int64_t *begin = stack.wide.data(), *end = begin + stack.wide.size();
+    for_each_vector(d, stack.length, [=, from = narrow + stack.narrow](int64_t j, auto... count) HWY_ATTR {
+      const auto v = load(d, from + j, count...);
+      for (const int64_t* w = begin; w < end; ++w) {
+        C* to = wide + *w + j;
+        store(hn::Add(load(d, to, count...), v), d, to, count...);
+      }
+    });
+  }
   const int64_t half = side.rank / 2;
   for (size_t c = 0; c < side.rotated.size(); ++c) {
     const auto& parts = side.rotated[c];
-    const bool in_place = parts.size() == 1;
-    rotate(narrow + int64_t(c) % side.slots * side.rank, side.table->cos.data() + int64_t(c) * half,
-           side.table->sin.data() + int64_t(c) * half, half, C(-1), in_place ? wide + parts[0].wide : chunk, in_place);
-    if (in_place) continue;
+    const C* from = narrow + int64_t(c) % side.slots * side.rank;
+    const C *cos = side.table->cos.data() + int64_t(c) * half, *sin = side.table->sin.data() + int64_t(c) * half;
+    if (parts.size() == 1) {
+      rotate<true>(from, cos, sin, half, C(-1), wide + parts[0].wide);
+      continue;
+    }
+    rotate<false>(from, cos, sin, half, C(-1), chunk);
     for (const Run& run : parts) add(chunk + run.narrow, wide + run.wide, run.length);
   }
 }
