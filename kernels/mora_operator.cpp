@@ -1,6 +1,21 @@
 #include "kernels/mora_operator.h"
 
+#include "kernels/matmul.h"
+#include "kernels/product_checks.h"
+
 namespace mora::kernels {
+namespace {
+
+// (N, chunks, r̂) for the tokens of x, and the same seen as (N·chunks, r̂).
+Tensor narrow_of(const Tensor& x, const MoraOperator& op) {
+  return Tensor::empty({x.dim(0), op.chunks(), op.rank}, x.dtype(), x.device());
+}
+Tensor rows_of(const Tensor& t) {
+  const Shape shape{t.dim(0) * t.dim(1), t.dim(2)};
+  return t.alias(shape, contiguous_strides(shape), t.offset());
+}
+
+}  // namespace
 
 int64_t MoraOperator::chunks() const {
   switch (kind) {
@@ -16,6 +31,28 @@ void MoraOperator::check() const {
                       rank);
   const bool rotates = kind == OperatorKind::rotation || kind == OperatorKind::rotation_full;
   require<ShapeError>(!rotates || rank % 2 == 0, "mora: a rotation of rank {}: expected an even rank", rank);
+}
+
+void compose_mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  check_mora_update("mora_update", x, m, y, op);
+  Tensor s = narrow_of(x, op), z = narrow_of(x, op), z_rows = rows_of(z);
+  mora_compress(x, s, op);
+  matmul(rows_of(s), m, z_rows, {.transpose_b = true});
+  mora_decompress(z, y, op, true);
+}
+
+void compose_mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
+                                  const MoraOperator& op) {
+  check_mora_update("mora_update_backward", x, m, gy, op);
+  Tensor gz = narrow_of(x, op), s = narrow_of(x, op), s_rows = rows_of(s);
+  mora_decompress_adjoint(gy, gz, op);
+  if (gm.defined()) {
+    mora_compress(x, s, op);
+    matmul(rows_of(gz), s_rows, gm, {.transpose_a = true});
+  }
+  if (!gx.defined()) return;
+  matmul(rows_of(gz), m, s_rows, {});  // the gradient of s
+  mora_compress_adjoint(s, gx, op, true);
 }
 
 }  // namespace mora::kernels

@@ -98,6 +98,18 @@ void check_operator(std::string_view op, const Tensor& wide, const Tensor& narro
                       name_of(narrow.dtype()));
 }
 
+void check_mora_update(std::string_view op, const Tensor& x, const Tensor& m, const Tensor& y,
+                       const MoraOperator& sizes) {
+  sizes.check();
+  require<ShapeError>(x.shape() == Shape({y.dim(0), sizes.in}) && y.shape() == Shape({x.dim(0), sizes.out}) &&
+                          m.shape() == Shape({sizes.rank, sizes.rank}),
+                      "{}: x {}, M {}, y {} for {} inputs, {} outputs and rank {}", op, x.shape(), m.shape(), y.shape(),
+                      sizes.in, sizes.out, sizes.rank);
+  require<ShapeError>(x.is_contiguous() && m.is_contiguous() && y.is_contiguous(), "{}: expected contiguous", op);
+  require<DTypeError>(x.dtype() == m.dtype() && x.dtype() == y.dtype(), "{}: x {}, M {}, y {}: expected one dtype", op,
+                      name_of(x.dtype()), name_of(m.dtype()), name_of(y.dtype()));
+}
+
 void check_groups(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& h, const RowGroups& groups) {
   invariant(x.rank() == 2 && w.rank() == 3 && h.rank() == 2 && x.dim(1) == w.dim(2) && h.dim(1) == w.dim(1) &&
                 groups.rows.dim(0) == h.dim(0) && std::ssize(groups.offsets) == w.dim(0) + 1 &&

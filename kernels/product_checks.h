@@ -30,6 +30,9 @@ void check_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& gy
 // kernels/mora_operator.h: wide (N, width), width = k or d; narrow (N, chunks, r̂).
 void check_operator(std::string_view op, const Tensor& wide, const Tensor& narrow, int64_t width,
                     const MoraOperator& sizes);
+// x (N, k), M (r̂, r̂), y (N, d).
+void check_mora_update(std::string_view op, const Tensor& x, const Tensor& m, const Tensor& y,
+                       const MoraOperator& sizes);
 
 // kernels/grouped.h
 void check_groups(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& h, const RowGroups& groups);

@@ -102,11 +102,7 @@ struct MoraLinear {
   }
   void forward(const Tensor& x, const Tensor& m, Tensor& y) const {
     kernels::linear(x, *w, y);
-    const Tensor s = compressed(x);
-    Tensor z = Tensor::empty(s.meta());
-    Tensor z_rows = rows(z);
-    kernels::matmul(rows(s), m, z_rows, {.transpose_b = true});
-    kernels::mora_decompress(z, y, op, true);
+    kernels::mora_update(x, m, y, op);
   }
   Tensor composite(const Tensor& x, const Tensor& m) const {
     const Tensor s = apply(MoraCompress{op}, x);
@@ -114,17 +110,6 @@ struct MoraLinear {
     return linear(x, w) + apply(MoraDecompress{op}, mora::reshape(z, s.shape()));
   }
   Tensors vjp(const Saved& s, const Tensor& gy, Need need) const;
-
-  Tensor compressed(const Tensor& x) const {  // (N, chunks, r̂)
-    Tensor s = Tensor::empty(compressed_meta(x.meta(), op));
-    kernels::mora_compress(x, s, op);
-    return s;
-  }
-  // (N, chunks, r̂) seen as (N·chunks, r̂).
-  Tensor rows(const Tensor& t) const {
-    const Shape shape{t.dim(0) * t.dim(1), op.rank};
-    return t.alias(shape, contiguous_strides(shape), t.offset());
-  }
 };
 
 // gx = gy·W + Cᵀ(gz·M),  gM = gzᵀ·C(x),  gz = Dᵀ(gy)
@@ -139,15 +124,8 @@ struct MoraLinearBackward {
     return {need[0] ? std::optional(x) : std::nullopt, need[1] ? std::optional(m) : std::nullopt};
   }
   void forward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm) const {
-    Tensor gz = Tensor::empty(compressed_meta(x.meta(), op.op));
-    kernels::mora_decompress_adjoint(gy, gz, op.op);
-    if (need[1]) kernels::matmul(op.rows(gz), op.rows(op.compressed(x)), gm, {.transpose_a = true});
-    if (!need[0]) return;
-    kernels::linear_backward(gy, *op.w, gx);
-    Tensor gs = Tensor::empty(gz.meta());
-    Tensor gs_rows = op.rows(gs);
-    kernels::matmul(op.rows(gz), m, gs_rows, {});
-    kernels::mora_compress_adjoint(gs, gx, op.op, true);
+    if (need[0]) kernels::linear_backward(gy, *op.w, gx);
+    kernels::mora_update_backward(x, m, gy, gx, gm, op.op);
   }
   Tensors composite(const Tensor& x, const Tensor& m, const Tensor& gy) const {
     return composite_backward(op, gy, need, x, m);

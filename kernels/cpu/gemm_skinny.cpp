@@ -12,6 +12,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/gemm_skinny.cpp"
 #include "kernels/cpu/foreach_target.h"
+#include "kernels/cpu/narrow_tile.h"
 #include "kernels/cpu/simd.h"
 
 #include <algorithm>
@@ -24,143 +25,11 @@ HWY_BEFORE_NAMESPACE();
 namespace mora::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t tile_rows = 8;
-constexpr bool many_registers = HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON;  // 32 rather than 16
-
-int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
-// How many pieces of work pay for a thread, given the multiply-adds of one.
-int64_t grain_of(int64_t multiply_adds) { return ceil_div(1 << 17, std::max<int64_t>(1, multiply_adds)); }
-
-// Element (i, k) of a tile of the left factor is data[i·row + k·step]. Row: int64_t or a constant.
-template <class Row>
-struct Left {
-  const float* data;
-  Row row;
-  int64_t step;
-};
-using UnitRow = std::integral_constant<int64_t, 1>;
-
-// Where a tile ends: `rows` by `columns` of y are written.
-template <class Y>
-struct Target {
-  Y* data;
-  int64_t row;
-  int64_t rows, columns;
-  bool accumulate;
-};
-
-// y (≤ Rows, ≤ Vectors vectors) = [y +] Σ_k a(·, k)·b(k, ·). All Rows of a and whole vectors of b are read.
-template <int Rows, int Vectors, class D, class Row, class Y>
-HWY_INLINE void multiply_tile(D d, int64_t depth, Left<Row> a, const float* b, int64_t b_row, Target<Y> y) {
-  hn::Vec<D> sum[Rows][Vectors];
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) sum[i][j] = hn::Zero(d);
-
-  const float* pa = a.data;
-  for (int64_t k = 0; k < depth; ++k, pa += a.step, b += b_row) {
-    hn::Vec<D> vb[Vectors];
-#pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) vb[j] = hn::LoadU(d, b + j * lanes(d));
-#pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) {
-      const auto va = hn::Set(d, pa[i * int64_t(a.row)]);
-#pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sum[i][j] = hn::MulAdd(va, vb[j], sum[i][j]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-    if (i >= y.rows) break;
-    Y* row = y.data + i * y.row;
-#pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) {
-      const int64_t column = j * lanes(d);
-      const int64_t left = y.columns - column;
-      if (left >= lanes(d))
-        store(y.accumulate ? hn::Add(sum[i][j], load(d, row + column)) : sum[i][j], d, row + column);
-      else if (left > 0)
-        store(y.accumulate ? hn::Add(sum[i][j], load(d, row + column, left)) : sum[i][j], d, row + column, left);
-    }
-  }
-}
-
-// The same for up to 8 rows by 2 vectors; b's rows hold one vector where y needs no more.
-template <class D, class Row, class Y>
-HWY_INLINE void multiply_panel(D d, int64_t depth, Left<Row> a, const float* b, int64_t b_row, Target<Y> y) {
-  if (y.columns <= lanes(d)) {
-    multiply_tile<8, 1>(d, depth, a, b, b_row, y);
-  } else if constexpr (many_registers) {
-    multiply_tile<8, 2>(d, depth, a, b, b_row, y);
-  } else {
-    multiply_tile<4, 2>(d, depth, a, b, b_row, y);
-    if (y.rows <= 4) return;
-    a.data += 4 * int64_t(a.row);
-    y.data += 4 * y.row;
-    y.rows -= 4;
-    multiply_tile<4, 2>(d, depth, a, b, b_row, y);
-  }
-}
-
-// Columns in panels of two vectors; the last may be one vector, and is padded to whole ones.
-template <class D>
-struct Panels {
-  int64_t columns, vector, count;
-  Panels(D d, int64_t columns_) : columns(columns_), vector(lanes(d)), count(ceil_div(columns_, 2 * lanes(d))) {}
-  int64_t begin(int64_t p) const { return p * 2 * vector; }
-  int64_t used(int64_t p) const { return std::min(2 * vector, columns - begin(p)); }
-  int64_t width(int64_t p) const { return ceil_div(used(p), vector) * vector; }
-  int64_t padded_columns() const { return ceil_div(columns, vector) * vector; }
-};
-
-// to (rows, width) = the `used` columns of from, widened, then zeros.
-template <class D, class X>
-void copy_rows(D d, const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
-  for (int64_t i = 0; i < rows; ++i, from += from_row, to += width)
-    for (int64_t j = 0; j < width; j += lanes(d))
-      store(j + lanes(d) <= used ? load(d, from + j) : load(d, from + j, std::max<int64_t>(0, used - j)), d, to + j);
-}
-
-// The first `lanes` elements of a column whose rows are `row` apart, widened; zeros after them.
-template <class D>
-HWY_INLINE hn::Vec<D> load_column(D d, const float* from, int64_t row, int64_t lanes) {
-  const hn::RebindToSigned<D> di;
-  const auto last = hn::Set(di, int32_t(lanes - 1));  // lanes after it read it again
-  const auto index = hn::Mul(hn::Min(hn::Iota(di, 0), last), hn::Set(di, int32_t(row)));
-  return hn::IfThenElseZero(hn::FirstN(d, size_t(lanes)), hn::GatherIndex(d, from, index));
-}
-template <class D>
-HWY_INLINE hn::Vec<D> load_column(D d, const bf16_t* from, int64_t row, int64_t lanes) {
-  HWY_ALIGN float column[hn::MaxLanes(d)] = {};
-  for (int64_t l = 0; l < lanes; ++l) column[l] = float(from[l * row]);
-  return hn::Load(d, column);
-}
-
-// to (rows, width) = the transpose of from (used, rows), widened, then zeros.
-template <class D, class X>
-void copy_transposed(D d, const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
-  for (int64_t j = 0; j < width; j += lanes(d)) {
-    const int64_t left = std::clamp<int64_t>(used - j, 0, lanes(d));
-    for (int64_t i = 0; i < rows; ++i)
-      store(left == 0 ? hn::Zero(d) : load_column(d, from + j * from_row + i, from_row, left), d, to + i * width + j);
-  }
-}
-
 // m long: y = a·op(b).
 template <class D, class X, class Y>
 void row_products(D d, const Gemm& g, const X* a, const X* b, Y* y) {
   const Panels<D> panels(d, g.n);
-  const Scratch<float> packed(g.k * panels.padded_columns());
-  for (int64_t p = 0; p < panels.count; ++p) {
-    const int64_t begin = panels.begin(p);
-    float* to = packed.data() + begin * g.k;
-    if (g.transpose_b)
-      copy_transposed(d, b + begin * g.k, g.k, g.k, panels.used(p), panels.width(p), to);
-    else
-      copy_rows(d, b + begin, g.n, g.k, panels.used(p), panels.width(p), to);
-  }
+  const Scratch<float> packed = pack_panels(d, panels, b, g.k, g.transpose_b);
   parallel_for(
       ceil_div(g.m, tile_rows), grain_of(tile_rows * g.k * g.n), [&](int64_t begin_tile, int64_t end_tile) HWY_ATTR {
         Scratch<float> widened;

@@ -71,4 +71,13 @@ void mora_decompress_adjoint(const Tensor& gy, Tensor& gz, const MoraOperator& o
             [&](const OperatorSide& side) { launch_operator_gather(side, gy.dim(0), view(gy), output(gz)); });
 }
 
+void mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  compose_mora_update(x, m, y, op);
+}
+
+void mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
+                          const MoraOperator& op) {
+  compose_mora_update_backward(x, m, gy, gx, gm, op);
+}
+
 }  // namespace mora::kernels::cuda

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <span>
+
+#include "engine/parallel.h"
 #include "kernels/values.h"
 
 namespace mora::kernels {
@@ -199,6 +203,71 @@ TEST(MoraOperator, DecompressAddsWhereAsked) {
     }
 }
 
+// y, gx and gM of an update in `dtype`, with y and gx added to what is there.
+std::array<Tensor, 3> updated(const MoraOperator& op, int64_t tokens, DType dtype) {
+  const auto random = [&](const Shape& shape, uint64_t seed) {  // values of bf16 in every dtype
+    return tensor_of(values_of(tensor_of(normal_values(shape.numel(), seed), shape, DType::bf16)), shape, dtype);
+  };
+  const Tensor x = random({tokens, op.in}, 1), m = random({op.rank, op.rank}, 2), gy = random({tokens, op.out}, 3);
+  Tensor y = random({tokens, op.out}, 4), gx = random({tokens, op.in}, 5), gm = Tensor::empty(m.shape(), dtype);
+  mora_update(x, m, y, op);
+  mora_update_backward(x, m, gy, gx, gm, op);
+  return {y, gx, gm};
+}
+
+double largest(const Values& values) {
+  double most = 1;
+  for (double v : values) most = std::max(most, std::abs(v));
+  return most;
+}
+
+TEST(MoraOperator, UpdatesAreTheirOperatorsInF64) {
+  constexpr Sizes more[] = {{48, 64, 16}, {100, 60, 26}, {90, 200, 34}};
+  for (OperatorKind kind : kinds)
+    for (int64_t tokens : {0, 1, 7, 131})
+      for (const auto& list : {std::span<const Sizes>(sizes), std::span<const Sizes>(more)})
+        for (const Sizes& s : list) {
+          const MoraOperator op{kind, s.k, s.d, s.rank};
+          const auto expected = updated(op, tokens, DType::f64);
+          for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+            const auto got = updated(op, tokens, dtype);
+            for (size_t i = 0; i < 3; ++i) {
+              const Values values = values_of(expected[i]);
+              EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * largest(values))
+                  << int(kind) << " " << tokens << " tokens, " << s.k << " " << s.d << " " << s.rank << " " << i << " "
+                  << name_of(dtype);
+            }
+          }
+        }
+}
+
+TEST(MoraOperator, UpdatesDoNotDependOnTheThreads) {
+  const int before = threads();
+  for (OperatorKind kind : {sharing, rotation}) {
+    const MoraOperator op{kind, 100, 60, 26};
+    set_threads(1);
+    const auto alone = updated(op, 700, DType::f32);
+    set_threads(3);
+    const auto together = updated(op, 700, DType::f32);
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(values_of(alone[i]), values_of(together[i])) << int(kind) << " " << i;
+  }
+  set_threads(before);
+}
+
+TEST(MoraOperator, BackwardComputesWhatIsAskedAlone) {
+  const MoraOperator op{rotation, 25, 31, 6};
+  const Tensor x = tensor_of(normal_values(75, 1), {3, 25}, DType::f32),
+               m = tensor_of(normal_values(36, 2), {6, 6}, DType::f32);
+  const Tensor gy = tensor_of(normal_values(93, 3), {3, 31}, DType::f32);
+  Tensor gx = Tensor::zeros({3, 25}), gm = Tensor::zeros({6, 6}), none;
+  mora_update_backward(x, m, gy, gx, gm, op);
+  Tensor gx_alone = Tensor::zeros({3, 25}), gm_alone = Tensor::zeros({6, 6});
+  mora_update_backward(x, m, gy, gx_alone, none, op);
+  mora_update_backward(x, m, gy, none, gm_alone, op);
+  EXPECT_EQ(values_of(gx), values_of(gx_alone));
+  EXPECT_EQ(values_of(gm), values_of(gm_alone));
+}
+
 TEST(MoraOperator, RefusesWhatDoesNotFit) {
   EXPECT_THROW((MoraOperator{rotation, 4, 4, 3}.check()), ShapeError);
   EXPECT_THROW((MoraOperator{sharing, 4, 4, 0}.check()), ShapeError);
@@ -206,6 +275,10 @@ TEST(MoraOperator, RefusesWhatDoesNotFit) {
   EXPECT_THROW(mora_compress(Tensor::zeros({2, 5}), s, {sharing, 4, 4, 2}), ShapeError);
   Tensor wide = Tensor::empty({2, 1, 2}, DType::f64);
   EXPECT_THROW(mora_compress(Tensor::zeros({2, 4}), wide, {sharing, 4, 4, 2}), DTypeError);
+  Tensor y = Tensor::zeros({2, 4});
+  EXPECT_THROW(mora_update(Tensor::zeros({2, 4}), Tensor::zeros({3, 3}), y, {sharing, 4, 4, 2}), ShapeError);
+  EXPECT_THROW(mora_update(Tensor::zeros({2, 4}), Tensor::zeros({2, 2}, DType::bf16), y, {sharing, 4, 4, 2}),
+               DTypeError);
 }
 
 }  // namespace
