@@ -26,106 +26,14 @@ namespace mora::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
 // m long: y = a·op(b).
-template <class D, class X, class Y>
-void row_products(D d, const Gemm& g, const X* a, const X* b, Y* y) {
-  const Panels<D> panels(d, g.n);
-  const Scratch<float> packed = pack_panels(d, panels, b, g.k, g.transpose_b);
-  parallel_for(
-      ceil_div(g.m, tile_rows), grain_of(tile_rows * g.k * g.n), [&](int64_t begin_tile, int64_t end_tile) HWY_ATTR {
-        Scratch<float> widened;
-        for (int64_t tile = begin_tile; tile < end_tile; ++tile) {
-          const int64_t first = tile * tile_rows;
-          const int64_t rows = std::min(tile_rows, g.m - first);
-          Left<int64_t> left{nullptr, g.k, 1};
-          if constexpr (std::is_same_v<X, float>) left.data = a + first * g.k;
-          if (!std::is_same_v<X, float> || rows < tile_rows) {
-            if (!widened.data()) widened = Scratch<float>(tile_rows * g.k);
-            map(
-                hn::ScalableTag<float>(), rows * g.k, [](auto v) HWY_ATTR { return v; }, widened.data(),
-                a + first * g.k);
-            std::fill_n(widened.data() + rows * g.k, (tile_rows - rows) * g.k, 0.0f);
-            left.data = widened.data();
-          }
-          for (int64_t p = 0; p < panels.count; ++p)
-            multiply_panel(d, g.k, left, packed.data() + panels.begin(p) * g.k, panels.width(p),
-                           Target<Y>{y + first * g.n + panels.begin(p), g.n, rows, panels.used(p), g.accumulate});
-        }
-      });
-}
-
-// The sums of each of four vectors' lanes.
-template <class D>
-HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, hn::Vec<D> v) {
-  if constexpr (hn::MaxLanes(d) <= 4) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return lane_sums(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-template <class D>
-HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, const hn::Vec<D>* v) {
-  const hn::RepartitionToWide<D> wide;
-  const auto ab = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1])));
-  const auto ce = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3])));
-  return lane_sums(
-      d, hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce))));
-}
-
-constexpr int dot_columns = 8;
-
-// y (Rows, columns ≤ 8) = [y +] the dot products of Rows rows of a with 8 rows of b, b_row apart and padded with zeros.
-template <int Rows, class X, class Y>
-HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* b, int64_t b_row, Target<Y> y) {
-  const hn::ScalableTag<float> d;
-  hn::Vec<decltype(d)> sum[Rows][dot_columns];
-#pragma GCC unroll 3
-  for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < dot_columns; ++j) sum[i][j] = hn::Zero(d);
-  for_each_vector(d, depth, [&](int64_t k, auto... count) HWY_ATTR {
-    hn::Vec<decltype(d)> va[Rows];
-#pragma GCC unroll 3
-    for (int i = 0; i < Rows; ++i) va[i] = load(d, a + i * a_row + k, count...);
-#pragma GCC unroll 8
-    for (int j = 0; j < dot_columns; ++j) {
-      const auto vb = hn::LoadU(d, b + j * b_row + k);
-#pragma GCC unroll 3
-      for (int i = 0; i < Rows; ++i) sum[i][j] = hn::MulAdd(va[i], vb, sum[i][j]);
-    }
-  });
-  const hn::CappedTag<float, 4> d4;
-#pragma GCC unroll 3
-  for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 2
-    for (int j = 0; j < dot_columns; j += 4) {
-      const int64_t left = std::min<int64_t>(4, y.columns - j);
-      if (left <= 0) break;
-      const auto total = lane_sums(d, &sum[i][j]);
-      Y* to = y.data + i * y.row + j;
-      store(y.accumulate ? hn::Add(total, load(d4, to, left)) : total, d4, to, left);
-    }
-}
-
-// m long, n ≤ 8: y = a·op(b) by dot products along k, for which both factors are read in whole vectors.
 template <class X, class Y>
-void dot_products(const Gemm& g, const X* a, const X* b, Y* y) {
-  const hn::ScalableTag<float> d;
-  constexpr int rows = many_registers ? 3 : 1;
-  const int64_t width = ceil_div(g.k, lanes(d)) * lanes(d);
-  const Scratch<float> packed(dot_columns * width);  // op(b)ᵀ
-  if (g.transpose_b)
-    copy_rows(d, b, g.k, g.n, g.k, width, packed.data());
-  else
-    copy_transposed(d, b, g.n, g.n, g.k, width, packed.data());
-  std::fill_n(packed.data() + g.n * width, (dot_columns - g.n) * width, 0.0f);
+void row_products(const Gemm& g, const X* a, const X* b, Y* y) {
+  constexpr int64_t rows = 24;  // whole tiles of either kind
+  const RowFactor factor(b, g.k, g.n, g.transpose_b);
   parallel_for(ceil_div(g.m, rows), grain_of(rows * g.k * g.n), [&](int64_t begin, int64_t end) HWY_ATTR {
-    int64_t i = begin * rows;
-    const int64_t last = std::min(end * rows, g.m);
-    for (; i + rows <= last; i += rows)
-      dot_tile<rows>(g.k, a + i * g.k, g.k, packed.data(), width, Target<Y>{y + i * g.n, g.n, rows, g.n, g.accumulate});
-    for (; i < last; ++i)
-      dot_tile<1>(g.k, a + i * g.k, g.k, packed.data(), width, Target<Y>{y + i * g.n, g.n, 1, g.n, g.accumulate});
+    const Scratch<float> room(tile_rows * g.k);
+    const int64_t first = begin * rows, last = std::min(end * rows, g.m);
+    factor.multiply(a + first * g.k, last - first, y + first * g.n, g.accumulate, room.data());
   });
 }
 
@@ -263,10 +171,8 @@ void multiply(const Gemm& g, const void* a_data, const void* b_data, void* y_dat
     OuterProducts<X, Y>(g.n, g.m, g.k, b, a).write(y, true, g.accumulate);
   else if (g.transpose_a)
     OuterProducts<X, Y>(g.m, g.n, g.k, a, b).write(y, false, g.accumulate);
-  else if (g.n <= dot_columns)
-    dot_products(g, a, b, y);
   else
-    row_products(hn::ScalableTag<float>(), g, a, b, y);
+    row_products(g, a, b, y);
 }
 
 void gemm_skinny_target(const Gemm& g, const void* a, const void* b, void* y) {

@@ -45,33 +45,26 @@ struct Blocks {
     std::fill_n(made.data(), n, 0.0f);
     return made;
   }
-  // product (rows of `count` tokens) = from·(packed panels).
-  void multiply(int64_t count, const float* from, const float* packed, float* product) const {
-    for (int64_t row = 0; row < count * in.slots; row += tile_rows)
-      for (int64_t p = 0; p < panels.count; ++p)
-        multiply_panel(D(), rank, Left<int64_t>{from + row * rank, rank, 1}, packed + panels.begin(p) * rank,
-                       panels.width(p),
-                       Target<float>{product + row * rank + panels.begin(p), rank, tile_rows, panels.used(p), false});
-  }
 };
 
 template <class T>
 void update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
   const Blocks blocks(op);
-  const Scratch<float> packed = pack_panels(D(), blocks.panels, m.data<T>(), op.rank, true);
+  const RowFactor factor(m.data<T>(), op.rank, op.rank, true);
   const T* px = x.data<T>();
   T* py = y.mutable_data<T>();
   const int64_t n = x.dim(0);
   const int64_t grain = grain_of(blocks.rows * op.rank * op.rank);
   parallel_for(ceil_div(n, blocks.tokens), grain, [&](int64_t begin_block, int64_t end_block) HWY_ATTR {
     const Scratch<float> s = blocks.room(), z = blocks.room(), wide(std::max(op.in, op.out)), chunk(op.rank);
+    const Scratch<float> tile(tile_rows * op.rank);
     for (int64_t first = begin_block * blocks.tokens; first < std::min(n, end_block * blocks.tokens);
          first += blocks.tokens) {
       const int64_t count = std::min(blocks.tokens, n - first);
       for (int64_t i = 0; i < count; ++i)
         gather(blocks.in, read_row(px + (first + i) * op.in, op.in, wide.data()), s.data() + i * blocks.narrow,
                chunk.data());
-      blocks.multiply(count, s.data(), packed.data(), z.data());
+      factor.multiply(s.data(), count * blocks.in.slots, z.data(), false, tile.data());
       for (int64_t i = 0; i < count; ++i)
         scatter_row(blocks.out, z.data() + i * blocks.narrow, py + (first + i) * op.out, true, wide.data(),
                     chunk.data());
@@ -93,7 +86,7 @@ class Backward {
         gm_(gm.defined() ? gm.mutable_data<T>() : nullptr),
         tiles_(ceil_div(op.rank, tile_rows)),
         row_(blocks_.panels.padded_columns()) {
-    if (gx_) packed_ = pack_panels(D(), blocks_.panels, m.data<T>(), op.rank, false);
+    if (gx_) factor_ = RowFactor(m.data<T>(), op.rank, op.rank, false);
     while (parts_ < 32 && n_ * blocks_.in.slots >= 2 * parts_ * least_rows) parts_ *= 2;
     if (gm_) sums_ = Scratch<float>(parts_ * part_size());
   }
@@ -115,7 +108,7 @@ class Backward {
 
   void add_part(int64_t part) const {
     const Scratch<float> gz = blocks_.room(), s = blocks_.room(), gs = blocks_.room();
-    const Scratch<float> wide(std::max(op_.in, op_.out)), chunk(op_.rank);
+    const Scratch<float> wide(std::max(op_.in, op_.out)), chunk(op_.rank), tile(tile_rows * op_.rank);
     float* sum = sums_.data() + part * part_size();
     if (gm_) std::fill_n(sum, part_size(), 0.0f);
     const int64_t end = n_ * (part + 1) / parts_;
@@ -131,7 +124,7 @@ class Backward {
         add_outer_product(count * blocks_.in.slots, gz.data(), s.data(), sum);
       }
       if (!gx_) continue;
-      blocks_.multiply(count, gz.data(), packed_.data(), gs.data());
+      factor_.multiply(gz.data(), count * blocks_.in.slots, gs.data(), false, tile.data());
       for (int64_t i = 0; i < count; ++i)
         scatter_row(blocks_.in, gs.data() + i * blocks_.narrow, gx_ + (first + i) * op_.in, true, wide.data(),
                     chunk.data());
@@ -166,7 +159,8 @@ class Backward {
   T *gx_, *gm_;
   int64_t tiles_, row_;
   int64_t parts_ = 1;
-  Scratch<float> packed_, sums_;  // sums: (parts, tiles · 8, row)
+  RowFactor factor_;
+  Scratch<float> sums_;  // (parts, tiles · 8, row)
 };
 
 template <class F>

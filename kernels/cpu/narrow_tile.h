@@ -115,28 +115,31 @@ void copy_rows(D d, const X* from, int64_t from_row, int64_t rows, int64_t used,
       store(j + lanes(d) <= used ? load(d, from + j) : load(d, from + j, std::max<int64_t>(0, used - j)), d, to + j);
 }
 
-// The first `lanes` elements of a column whose rows are `row` apart, widened; zeros after them.
-template <class D>
-HWY_INLINE hn::Vec<D> load_column(D d, const float* from, int64_t row, int64_t lanes) {
-  const hn::RebindToSigned<D> di;
-  const auto last = hn::Set(di, int32_t(lanes - 1));  // lanes after it read it again
-  const auto index = hn::Mul(hn::Min(hn::Iota(di, 0), last), hn::Set(di, int32_t(row)));
-  return hn::IfThenElseZero(hn::FirstN(d, size_t(lanes)), hn::GatherIndex(d, from, index));
-}
-template <class D, class X>
-HWY_INLINE hn::Vec<D> load_column(D d, const X* from, int64_t row, int64_t lanes) {
-  HWY_ALIGN float column[hn::MaxLanes(d)] = {};
-  for (int64_t l = 0; l < lanes; ++l) column[l] = float(from[l * row]);
-  return hn::Load(d, column);
-}
-
 // to (rows, width) = the transpose of from (used, rows), widened, then zeros.
 template <class D, class X>
-void copy_transposed(D d, const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
-  for (int64_t j = 0; j < width; j += lanes(d)) {
-    const int64_t left = std::clamp<int64_t>(used - j, 0, lanes(d));
-    for (int64_t i = 0; i < rows; ++i)
-      store(left == 0 ? hn::Zero(d) : load_column(d, from + j * from_row + i, from_row, left), d, to + i * width + j);
+void copy_transposed(D, const X* from, int64_t from_row, int64_t rows, int64_t used, int64_t width, float* to) {
+  const hn::CappedTag<float, 4> d;
+  const hn::RepartitionToWide<decltype(d)> pairs;
+  const auto interleave = [=](auto a, auto b, auto& low, auto& high) HWY_ATTR {
+    low = hn::BitCast(pairs, hn::InterleaveLower(d, a, b));
+    high = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
+  };
+  const int64_t whole_rows = rows / 4 * 4, whole = used / 4 * 4;
+  for (int64_t j = 0; j < whole; j += 4)
+    for (int64_t i = 0; i < whole_rows; i += 4) {
+      const X* block = from + j * from_row + i;
+      hn::Vec<decltype(pairs)> low, high, low2, high2;
+      interleave(load(d, block), load(d, block + from_row), low, high);
+      interleave(load(d, block + 2 * from_row), load(d, block + 3 * from_row), low2, high2);
+      float* target = to + i * width + j;
+      store(hn::BitCast(d, hn::InterleaveLower(pairs, low, low2)), d, target);
+      store(hn::BitCast(d, hn::InterleaveUpper(pairs, low, low2)), d, target + width);
+      store(hn::BitCast(d, hn::InterleaveLower(pairs, high, high2)), d, target + 2 * width);
+      store(hn::BitCast(d, hn::InterleaveUpper(pairs, high, high2)), d, target + 3 * width);
+    }
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = i < whole_rows ? whole : 0; j < used; ++j) to[i * width + j] = float(from[j * from_row + i]);
+    std::fill_n(to + i * width + used, width - used, 0.0f);
   }
 }
 
@@ -154,6 +157,123 @@ Scratch<float> pack_panels(D d, const Panels<D>& panels, const X* b, int64_t dep
   }
   return packed;
 }
+
+// The sums of each of four vectors' lanes.
+template <class D>
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(d) <= 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return lane_sums(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+template <class D>
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, const hn::Vec<D>* v) {
+  const hn::RepartitionToWide<D> wide;
+  const auto ab = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1])));
+  const auto ce = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3])));
+  return lane_sums(
+      d, hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce))));
+}
+
+constexpr int dot_columns = 8;
+
+// y (Rows, columns ≤ 8) = [y +] the dot products of Rows rows of a with 8 rows of b, b_row apart and padded with zeros.
+template <int Rows, class X, class Y>
+HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* b, int64_t b_row, Target<Y> y) {
+  const hn::ScalableTag<float> d;
+  hn::Vec<decltype(d)> sum[Rows][dot_columns];
+#pragma GCC unroll 3
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < dot_columns; ++j) sum[i][j] = hn::Zero(d);
+  for_each_vector(d, depth, [&](int64_t k, auto... count) HWY_ATTR {
+    hn::Vec<decltype(d)> va[Rows];
+#pragma GCC unroll 3
+    for (int i = 0; i < Rows; ++i) va[i] = load(d, a + i * a_row + k, count...);
+#pragma GCC unroll 8
+    for (int j = 0; j < dot_columns; ++j) {
+      const auto vb = hn::LoadU(d, b + j * b_row + k);
+#pragma GCC unroll 3
+      for (int i = 0; i < Rows; ++i) sum[i][j] = hn::MulAdd(va[i], vb, sum[i][j]);
+    }
+  });
+  const hn::CappedTag<float, 4> d4;
+#pragma GCC unroll 3
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < dot_columns; j += 4) {
+      const int64_t left = std::min<int64_t>(4, y.columns - j);
+      if (left <= 0) break;
+      const auto total = lane_sums(d, &sum[i][j]);
+      Y* to = y.data + i * y.row + j;
+      store(y.accumulate ? hn::Add(total, load(d4, to, left)) : total, d4, to, left);
+    }
+}
+
+// The right factor op(b) (depth, columns) of y = a·op(b), packed for the tiles that suit it: up to 8 columns go by dot
+// products along the depth, for which both factors are read in whole vectors.
+class RowFactor {
+  using D = hn::ScalableTag<float>;
+
+ public:
+  RowFactor() = default;
+  template <class X>
+  RowFactor(const X* b, int64_t depth, int64_t columns, bool transpose_b)
+      : depth_(depth), columns_(columns), width_(ceil_div(depth, lanes(D())) * lanes(D())) {
+    const D d;
+    if (columns > dot_columns) {
+      packed_ = pack_panels(d, Panels<D>(d, columns), b, depth, transpose_b);
+      return;
+    }
+    packed_ = Scratch<float>(dot_columns * width_);  // op(b)ᵀ
+    if (transpose_b)
+      copy_rows(d, b, depth, columns, depth, width_, packed_.data());
+    else
+      copy_transposed(d, b, columns, columns, depth, width_, packed_.data());
+    std::fill_n(packed_.data() + columns * width_, (dot_columns - columns) * width_, 0.0f);
+  }
+
+  // y (rows, columns) = [y +] a·op(b), a (rows, depth). `room` (8, depth) is scratch.
+  template <class X, class Y>
+  void multiply(const X* a, int64_t rows, Y* y, bool accumulate, float* room) const {
+    if (columns_ > dot_columns) return multiply_panels(a, rows, y, accumulate, room);
+    constexpr int64_t together = many_registers ? 3 : 1;
+    int64_t i = 0;
+    for (; i + together <= rows; i += together) dots<together>(a + i * depth_, y + i * columns_, accumulate);
+    for (; i < rows; ++i) dots<1>(a + i * depth_, y + i * columns_, accumulate);
+  }
+
+ private:
+  template <int Rows, class X, class Y>
+  HWY_INLINE void dots(const X* a, Y* y, bool accumulate) const {
+    dot_tile<Rows>(depth_, a, depth_, packed_.data(), width_, Target<Y>{y, columns_, Rows, columns_, accumulate});
+  }
+
+  template <class X, class Y>
+  void multiply_panels(const X* a, int64_t rows, Y* y, bool accumulate, float* room) const {
+    const D d;
+    const Panels<D> panels(d, columns_);
+    for (int64_t first = 0; first < rows; first += tile_rows) {
+      const int64_t count = std::min(tile_rows, rows - first);
+      Left<int64_t> left{room, depth_, 1};
+      if constexpr (std::is_same_v<X, float>)
+        if (count == tile_rows) left.data = a + first * depth_;
+      if (left.data == room) {
+        map(
+            d, count * depth_, [](auto v) HWY_ATTR { return v; }, room, a + first * depth_);
+        std::fill_n(room + count * depth_, (tile_rows - count) * depth_, 0.0f);
+      }
+      for (int64_t p = 0; p < panels.count; ++p)
+        multiply_panel(d, depth_, left, packed_.data() + panels.begin(p) * depth_, panels.width(p),
+                       Target<Y>{y + first * columns_ + panels.begin(p), columns_, count, panels.used(p), accumulate});
+    }
+  }
+
+  int64_t depth_ = 0, columns_ = 0, width_ = 0;
+  Scratch<float> packed_;
+};
 
 }  // namespace mora::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
