@@ -110,6 +110,19 @@ void check_mora_update(std::string_view op, const Tensor& x, const Tensor& m, co
                       name_of(x.dtype()), name_of(m.dtype()), name_of(y.dtype()));
 }
 
+void check_lora(std::string_view op, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& y,
+                const Tensor& h) {
+  const int64_t n = x.rank() == 2 ? x.dim(0) : -1, r = a.rank() == 2 ? a.dim(0) : -1, d = b.rank() == 2 ? b.dim(0) : -1;
+  require<ShapeError>(n >= 0 && a.shape() == Shape({r, x.dim(1)}) && b.shape() == Shape({d, r}) &&
+                          y.shape() == Shape({n, d}) && h.shape() == Shape({n, r}),
+                      "{}: x {}, A {}, B {}, y {}, h {}", op, x.shape(), a.shape(), b.shape(), y.shape(), h.shape());
+  for (const Tensor* t : {&x, &a, &b, &y, &h}) {
+    require<ShapeError>(t->is_contiguous(), "{}: {}: expected contiguous", op, t->shape());
+    require<DTypeError>(t->dtype() == x.dtype(), "{}: {} and {}: expected one dtype", op, name_of(x.dtype()),
+                        name_of(t->dtype()));
+  }
+}
+
 void check_groups(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& h, const RowGroups& groups) {
   invariant(x.rank() == 2 && w.rank() == 3 && h.rank() == 2 && x.dim(1) == w.dim(2) && h.dim(1) == w.dim(1) &&
                 groups.rows.dim(0) == h.dim(0) && std::ssize(groups.offsets) == w.dim(0) + 1 &&

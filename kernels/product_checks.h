@@ -34,6 +34,10 @@ void check_operator(std::string_view op, const Tensor& wide, const Tensor& narro
 void check_mora_update(std::string_view op, const Tensor& x, const Tensor& m, const Tensor& y,
                        const MoraOperator& sizes);
 
+// kernels/lora.h
+void check_lora(std::string_view op, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& y,
+                const Tensor& h);
+
 // kernels/grouped.h
 void check_groups(std::string_view op, const Tensor& x, const Tensor& w, const Tensor& h, const RowGroups& groups);
 

@@ -9,9 +9,9 @@
 #include "autograd/ops/mora_operator.h"
 #include "autograd/ops/shape.h"
 #include "kernels/binary.h"
+#include "kernels/lora.h"
 #include "kernels/matmul.h"
 #include "kernels/mora_operator.h"
-#include "kernels/unary.h"
 
 namespace mora {
 
@@ -39,9 +39,7 @@ struct LoraLinear {
   }
   void forward(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h) const {
     kernels::linear(x, *w, y);
-    kernels::matmul(x, a, h, {.transpose_b = true});
-    kernels::affine(h, h, scale, 0);
-    kernels::matmul(h, b, y, {.transpose_b = true, .accumulate = true});
+    kernels::lora_update(x, a, b, y, h, scale);
   }
   Tensors composite(const Tensor& x, const Tensor& a, const Tensor& b) const {
     return {linear(x, w) + mora::matmul(mora::matmul(x, a, false, true) * scale, b, false, true), Tensor()};
@@ -64,15 +62,8 @@ struct LoraLinearBackward {
   }
   void forward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& gy, Tensor& gx, Tensor& ga,
                Tensor& gb) const {
-    Tensor gh = Tensor::empty(h.meta());
-    kernels::matmul(gy, b, gh, {});
-    kernels::affine(gh, gh, op.scale, 0);
-    if (need[0]) {
-      kernels::linear_backward(gy, *op.w, gx);
-      kernels::matmul(gh, a, gx, {.accumulate = true});
-    }
-    if (need[1]) kernels::matmul(gh, x, ga, {.transpose_a = true});
-    if (need[2]) kernels::matmul(gy, h, gb, {.transpose_a = true});
+    if (need[0]) kernels::linear_backward(gy, *op.w, gx);
+    kernels::lora_update_backward(x, a, b, h, gy, gx, ga, gb, op.scale);
   }
   Tensors composite(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& gy) const {
     return composite_backward(op, gy, need, x, a, b);

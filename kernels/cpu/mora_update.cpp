@@ -34,7 +34,7 @@ struct Blocks {
         out(*out_side),
         rank(op.rank),
         narrow(in.slots * op.rank),
-        tokens(in.slots == 1 ? 48 : 16),
+        tokens(in.slots == 1 ? 24 : 16),
         rows(tokens * in.slots),
         panels(D(), op.rank) {}
 

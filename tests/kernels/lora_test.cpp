@@ -1,0 +1,102 @@
+// The update of a low-rank adapter by blocks of tokens against plain products in f64.
+#include "kernels/lora.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "engine/parallel.h"
+#include "kernels/values.h"
+
+namespace mora::kernels {
+namespace {
+
+using test::normal_values;
+using test::tensor_of;
+using test::Values;
+using test::values_of;
+
+struct Sizes {
+  int64_t tokens, k, d, rank;
+};
+// Blocks, parts and tiles that are full and not; one column; ranks of either tile; what goes by plain products.
+constexpr Sizes sizes[] = {{32, 16, 16, 8},  {49, 20, 37, 4},   {131, 100, 60, 3}, {200, 33, 64, 16},
+                           {400, 64, 96, 8}, {800, 48, 31, 12}, {100, 1, 7, 1},    {33, 70, 1, 32},
+                           {31, 16, 16, 8},  {0, 16, 16, 8},    {40, 20, 30, 33},  {64, 3000, 40, 24}};
+
+struct Results {
+  Tensor y, h, gx, ga, gb;
+  std::array<Tensor, 5> all() const { return {y, h, gx, ga, gb}; }
+};
+
+// With y and gx added to what is there.
+Results updated(const Sizes& s, DType dtype) {
+  const auto random = [&](const Shape& shape, uint64_t seed) {  // values of bf16 in every dtype
+    return tensor_of(values_of(tensor_of(normal_values(shape.numel(), seed), shape, DType::bf16)), shape, dtype);
+  };
+  const auto [n, k, d, r] = s;
+  const Tensor x = random({n, k}, 1), a = random({r, k}, 2), b = random({d, r}, 3), gy = random({n, d}, 4);
+  Results out{random({n, d}, 5), Tensor::empty({n, r}, dtype), random({n, k}, 6), Tensor::empty({r, k}, dtype),
+              Tensor::empty({d, r}, dtype)};
+  lora_update(x, a, b, out.y, out.h, 0.5);
+  lora_update_backward(x, a, b, out.h, gy, out.gx, out.ga, out.gb, 0.5);
+  return out;
+}
+
+double largest(const Values& values) {
+  double most = 1;
+  for (double v : values) most = std::max(most, std::abs(v));
+  return most;
+}
+
+TEST(Lora, UpdatesArePlainProductsInF64) {
+  for (const Sizes& s : sizes) {
+    const auto expected = updated(s, DType::f64).all();
+    for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      const auto got = updated(s, dtype).all();
+      for (size_t i = 0; i < expected.size(); ++i) {
+        const Values values = values_of(expected[i]);
+        EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * largest(values))
+            << s.tokens << " tokens, " << s.k << " " << s.d << " " << s.rank << " " << i << " " << name_of(dtype);
+      }
+    }
+  }
+}
+
+TEST(Lora, UpdatesDoNotDependOnTheThreads) {
+  const int before = threads();
+  set_threads(1);
+  const auto alone = updated({700, 100, 60, 8}, DType::f32).all();
+  set_threads(3);
+  const auto together = updated({700, 100, 60, 8}, DType::f32).all();
+  set_threads(before);
+  for (size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(values_of(alone[i]), values_of(together[i])) << i;
+}
+
+TEST(Lora, BackwardComputesWhatIsAskedAlone) {
+  const auto random = [&](const Shape& shape, uint64_t seed) {
+    return tensor_of(normal_values(shape.numel(), seed), shape, DType::f32);
+  };
+  const Tensor x = random({50, 20}, 1), a = random({4, 20}, 2), b = random({30, 4}, 3), h = random({50, 4}, 4),
+               gy = random({50, 30}, 5);
+  Tensor gx = Tensor::zeros({50, 20}), ga = Tensor::empty({4, 20}), gb = Tensor::empty({30, 4}), none;
+  lora_update_backward(x, a, b, h, gy, gx, ga, gb, 2);
+  Tensor gx_alone = Tensor::zeros({50, 20}), ga_alone = Tensor::empty({4, 20}), gb_alone = Tensor::empty({30, 4});
+  lora_update_backward(x, a, b, h, gy, gx_alone, none, none, 2);
+  lora_update_backward(x, a, b, h, gy, none, ga_alone, none, 2);
+  lora_update_backward(x, a, b, h, gy, none, none, gb_alone, 2);
+  EXPECT_EQ(values_of(gx), values_of(gx_alone));
+  EXPECT_EQ(values_of(ga), values_of(ga_alone));
+  EXPECT_EQ(values_of(gb), values_of(gb_alone));
+}
+
+TEST(Lora, RefusesWhatDoesNotFit) {
+  const Tensor x = Tensor::zeros({40, 4}), a = Tensor::zeros({2, 4}), b = Tensor::zeros({6, 2});
+  Tensor y = Tensor::zeros({40, 6}), h = Tensor::zeros({40, 2}), wide = Tensor::zeros({40, 3});
+  EXPECT_THROW(lora_update(x, a, b, y, wide, 1), ShapeError);
+  EXPECT_THROW(lora_update(x, b, a, y, h, 1), ShapeError);
+  EXPECT_THROW(lora_update(x, Tensor::zeros({2, 4}, DType::bf16), b, y, h, 1), DTypeError);
+}
+
+}  // namespace
+}  // namespace mora::kernels
