@@ -1,11 +1,12 @@
-// Attention, forward and backward, as a share of the peak of its dtype: a forward has two products of (queries, keys,
-// D), a backward five; hidden scores are not counted.
+// Attention, forward and backward, as a share of the peak of its dtype, on a card of the rate of its products of large
+// matrices: a forward has two products of (queries, keys, D), a backward five; hidden scores are not counted.
 #include "autograd/ops/attention.h"
 
 #include <cmath>
 
 #include "autograd/grad.h"
 #include "bench/bench.h"
+#include "bench/card.h"
 #include "bench/machine.h"
 
 namespace mora::bench {
@@ -33,6 +34,14 @@ constexpr Workload workloads[] = {
     {32, 12, 12, 25, 32, false, DType::f32}, {32, 12, 12, 128, 32, false, DType::f32},
     {1, 8, 2, 1024, 128, true, DType::f32},
 };
+// Of a Llama of 1.1 B parameters; then each head size that has kernels of its own, and one that has not.
+constexpr Workload on_card[] = {
+    {8, 32, 4, 2048, 64, true, DType::bf16},    {1, 32, 4, 2048, 64, true, DType::bf16},
+    {8, 32, 32, 2048, 64, false, DType::bf16},  {4, 16, 16, 4096, 80, true, DType::bf16},
+    {4, 16, 16, 4096, 96, true, DType::bf16},   {4, 16, 16, 4096, 128, true, DType::bf16},
+    {4, 16, 16, 4096, 128, false, DType::bf16}, {4, 16, 16, 4096, 128, true, DType::f16},
+    {64, 12, 12, 128, 32, false, DType::bf16},  {2, 8, 8, 2048, 64, true, DType::f32},
+};
 
 // The last query of the first head, in f64, against y.
 void check(const Workload& w, double scale, std::span<const Tensor> qkv, const Tensor& y) {
@@ -49,41 +58,71 @@ void check(const Workload& w, double scale, std::span<const Tensor> qkv, const T
   check_near("attention " + w.name(), double(y.data<float>()[(last - 1) * w.heads * w.dim]), expected / sum, 1e-4);
 }
 
-void measure(const Workload& w, Report report) {
-  const int64_t tokens = w.sequences * w.length;
-  const Shape q_shape{tokens, w.heads, w.dim}, kv_shape{tokens, w.kv_heads, w.dim};
-  const Tensor qkv[] = {leaf(normal(q_shape, 1, w.dtype)), leaf(normal(kv_shape, 2, w.dtype)),
-                        leaf(normal(kv_shape, 3, w.dtype))};
-  const Tensor gy = normal(q_shape, 4, w.dtype);
-  std::vector<int32_t> starts;
-  for (int64_t b = 0; b <= w.sequences; ++b) starts.push_back(int32_t(b * w.length));
-  const Tensor offsets = Tensor::from(starts, {w.sequences + 1});
-  const kernels::AttentionShape shape{.scale = 1 / std::sqrt(double(w.dim)), .causal = w.causal};
-  const auto forward = [&] { return mora::attention(qkv[0], qkv[1], qkv[2], offsets, offsets, shape); };
-  if (w.dtype == DType::f32) check(w, shape.scale, qkv, forward());
+struct Problem {
+  Tensors qkv;
+  Tensor gy;
+  Indices offsets;
+  kernels::AttentionShape shape;
 
+  Problem(const Workload& w, const Inputs& in) {
+    const int64_t tokens = w.sequences * w.length;
+    const Shape q_shape{tokens, w.heads, w.dim}, kv_shape{tokens, w.kv_heads, w.dim};
+    qkv = {leaf(normal_on(in, q_shape, 1, w.dtype)), leaf(normal_on(in, kv_shape, 2, w.dtype)),
+           leaf(normal_on(in, kv_shape, 3, w.dtype))};
+    gy = normal_on(in, q_shape, 4, w.dtype);
+    std::vector<int32_t> starts;
+    for (int64_t b = 0; b <= w.sequences; ++b) starts.push_back(int32_t(b * w.length));
+    offsets = Indices(Tensor::from(starts, {w.sequences + 1})).to(in.device);
+    shape = {.scale = 1 / std::sqrt(double(w.dim)), .causal = w.causal};
+  }
+  Tensor forward() const { return mora::attention(qkv[0], qkv[1], qkv[2], offsets, offsets, shape); }
+  Tensors backward(const Tensor& y) const { return grad(std::span(&y, 1), qkv, {}, std::span(&gy, 1)); }
+};
+
+// A short sequence on the card as on the processor.
+void check_on_card(Workload w, const Inputs& in) {
+  w.sequences = 1;
+  w.length = std::min<int64_t>(w.length, 200);
+  const Problem here(w, {}), there(w, in);
+  const Tensor y = here.forward(), y_there = there.forward();
+  const Tensors g = here.backward(y), g_there = there.backward(y_there);
+  check_same("attention " + w.name(), y_there.detach(), y.detach());
+  for (size_t i = 0; i < g.size(); ++i)
+    check_same(fmt::format("attention {}, gradient {}", w.name(), i), g_there[i], g[i]);
+}
+
+void measure(const Workload& w, const Inputs& in, Report report) {
+  const Problem problem(w, in);
+  if (in.device != cpu)
+    check_on_card(w, in);
+  else if (w.dtype == DType::f32)
+    check(w, problem.shape.scale, problem.qkv, problem.forward());
+
+  const double unit = in.device == cpu ? 1e9 : 1e12;
   const auto add = [&](const char* pass, double products, FunctionRef<void()> run) {
-    const double seconds = median_seconds(run);
+    const double seconds = median_seconds(run, in);
     report({.name = fmt::format("{}, {}", w.name(), pass),
             .seconds = seconds,
-            .rate = products * w.flops_of_product() / seconds / 1e9,
-            .unit = "GFLOP/s",
-            .limit = peak_flops(w.dtype) / 1e9});
+            .rate = products * w.flops_of_product() / seconds / unit,
+            .unit = in.device == cpu ? "GFLOP/s" : "TFLOP/s",
+            .limit = (in.device == cpu ? peak_flops(w.dtype) : product_rate(in, w.dtype)) / unit});
   };
   add("forward", 2, [&] {
     const NoGrad no_grad;
-    forward();
+    problem.forward();
   });
-  add("forward+backward", 7, [&] {
-    const Tensor y = forward();
-    grad(std::span(&y, 1), qkv, {}, std::span(&gy, 1));
-  });
+  add("forward+backward", 7, [&] { problem.backward(problem.forward()); });
 }
 
 }  // namespace
 
-void attention(const Inputs&, Report report) {
-  for (const Workload& w : workloads) measure(w, report);
+void attention(const Inputs& in, Report report) {
+  if (in.smallest) return measure({2, 4, 2, 40, 64, true, DType::bf16}, in, report);
+  if (in.device != cpu) {
+    for (const Workload& w : on_card) measure(w, in, report);
+  } else {
+    for (const Workload& w : workloads) measure(w, in, report);
+  }
 }
 
 }  // namespace mora::bench

@@ -1,6 +1,7 @@
 // Activations, norms, softmax and cross-entropy through the tape, as a share of the bandwidth of the memory or cache
 // that holds their tensors: the bytes that cannot be avoided (x read, y written; x or y and gy read, gx written) over
-// the time, against a copy and an add of as many bytes.
+// the time, against a copy and an add of as many bytes. On a card the tensors are larger than any cache, and the limit
+// is the driver's copy.
 #include <cmath>
 
 #include "autograd/grad.h"
@@ -9,6 +10,7 @@
 #include "autograd/ops/norm.h"
 #include "autograd/ops/softmax.h"
 #include "bench/bench.h"
+#include "bench/card.h"
 #include "bench/machine.h"
 
 namespace mora::bench {
@@ -47,20 +49,42 @@ void check(const Function& f, int64_t d) {
              1e-2);
 }
 
-void measure(const Function& f, int64_t n, int64_t d, DType dtype, Report report) {
+// y, and the gradients of x and of what is trained.
+Tensors outputs(const Function& f, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& gy) {
+  Tensors wanted{leaf(x)};
+  if (f.trained) wanted.insert(wanted.end(), {leaf(w), leaf(b)});
+  const Tensor y = f.trained ? f.apply(wanted[0], wanted[1], wanted[2]) : f.apply(wanted[0], w, b);
+  Tensors result = grad(std::span(&y, 1), wanted, {}, std::span(&gy, 1));
+  result.insert(result.begin(), y.detach());
+  return result;
+}
+
+// A few rows on the card as on the processor.
+void check_on_card(const Function& f, int64_t n, int64_t d, DType dtype, Device card) {
+  const Tensor x = normal({n, d}, 1, dtype), w = normal({d}, 2), b = normal({d}, 3), gy = normal({n, d}, 4, dtype);
+  const Tensors expected = outputs(f, x, w, b, gy), got = outputs(f, x.to(card), w.to(card), b.to(card), gy.to(card));
+  for (size_t i = 0; i < expected.size(); ++i)
+    check_same(fmt::format("{} {}, output {}", f.name, name_of(dtype), i), got[i], expected[i]);
+}
+
+double limit(const Inputs& in, Traffic traffic, int64_t bytes) {
+  return (in.device == cpu ? bandwidth(traffic, bytes) : copy_bandwidth(in)) / 1e9;
+}
+
+void measure(const Inputs& in, const Function& f, int64_t n, int64_t d, DType dtype, Report report) {
   const auto leaf_if = [&](const Tensor& t) { return f.trained ? leaf(t) : t; };
-  const Tensor x = leaf(normal({n, d}, 1, dtype)), gy = normal({n, d}, 2, dtype);
-  const Tensor w = leaf_if(normal({d}, 3)), b = leaf_if(normal({d}, 4));
+  const Tensor x = leaf(normal_on(in, {n, d}, 1, dtype)), gy = normal_on(in, {n, d}, 2, dtype);
+  const Tensor w = leaf_if(normal_on(in, {d}, 3)), b = leaf_if(normal_on(in, {d}, 4));
   Tensors wanted{x};
   if (f.trained) wanted.insert(wanted.end(), {w, b});
   const int64_t bytes = n * d * int64_t(size_of(dtype));
   const auto add = [&](const char* pass, Traffic traffic, FunctionRef<void()> run) {
-    const double seconds = median_seconds(run);
+    const double seconds = median_seconds(run, in);
     report({.name = fmt::format("{} {}x{} {}, {}", f.name, n, d, name_of(dtype), pass),
             .seconds = seconds,
             .rate = double(moved(traffic, bytes)) / seconds / 1e9,
             .unit = "GB/s",
-            .limit = bandwidth(traffic, bytes) / 1e9});
+            .limit = limit(in, traffic, bytes)});
   };
   add("forward", Traffic::forward, [&] {
     const NoGrad no_grad;
@@ -72,35 +96,53 @@ void measure(const Function& f, int64_t n, int64_t d, DType dtype, Report report
   });
 }
 
-void measure_cross_entropy(int64_t n, int64_t v, DType dtype, Report report) {
-  const Tensor x = leaf(normal({n, v}, 1, dtype)), gy = Tensor::from(std::vector<float>(size_t(n), 1.f), {n});
-  const Tensor labels = Tensor::from(std::vector<int32_t>(size_t(n), 1), {n});
-  const auto run = [&] {
-    const Tensor loss = cross_entropy(x, labels);
-    return grad(std::span(&loss, 1), std::span(&x, 1), {}, std::span(&gy, 1))[0];
-  };
-  if (dtype == DType::f32) {
-    const float* p = x.data<float>();
+Tensor cross_entropy_gradient(const Tensor& x) {
+  const Tensor labels = Tensor::from(std::vector<int32_t>(size_t(x.dim(0)), 1), {x.dim(0)}).to(x.device());
+  const Tensor gy = Tensor::from(std::vector<float>(size_t(x.dim(0)), 1.f), {x.dim(0)}).to(x.device());
+  const Tensor loss = cross_entropy(x, labels);
+  return grad(std::span(&loss, 1), std::span(&x, 1), {}, std::span(&gy, 1))[0];
+}
+
+void measure_cross_entropy(const Inputs& in, int64_t n, int64_t v, DType dtype, Report report) {
+  const Tensor few = leaf(normal({std::min<int64_t>(n, 16), v}, 1, dtype)), there = leaf(few.detach().to(in.device));
+  if (in.device != cpu)
+    check_same("cross_entropy's gradient", cross_entropy_gradient(there), cross_entropy_gradient(few));
+  if (in.device == cpu && dtype == DType::f32) {
+    const float* p = few.data<float>();
     double sum = 0;
     for (int64_t i = 0; i < v; ++i) sum += std::exp(double(p[i]));
-    check_near("cross_entropy's gradient", double(run().data<float>()[1]), std::exp(double(p[1])) / sum - 1, 1e-5);
+    check_near("cross_entropy's gradient", double(cross_entropy_gradient(few).data<float>()[1]),
+               std::exp(double(p[1])) / sum - 1, 1e-5);
   }
-  const double seconds = median_seconds([&] { run(); });
+  const Tensor x = leaf(normal_on(in, {n, v}, 1, dtype));
+  const double seconds = median_seconds([&] { cross_entropy_gradient(x); }, in);
   const int64_t bytes = x.numel() * int64_t(size_of(dtype));
   report({.name = fmt::format("cross_entropy {}x{} {}, forward+backward", n, v, name_of(dtype)),
           .seconds = seconds,
           .rate = double(moved(Traffic::loss, bytes)) / seconds / 1e9,
           .unit = "GB/s",
-          .limit = bandwidth(Traffic::loss, bytes) / 1e9});
+          .limit = limit(in, Traffic::loss, bytes)});
+}
+
+void on_card(const Inputs& in, Report report) {
+  const int64_t n = in.smallest ? 16 : 8192, d = in.smallest ? 40 : 4096;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const Function& f : functions) {
+      check_on_card(f, std::min<int64_t>(n, 16), d, dtype, in.device);
+      measure(in, f, n, d, dtype, report);
+    }
+    measure_cross_entropy(in, n, d, dtype, report);
+  }
 }
 
 }  // namespace
 
-void elementwise(const Inputs&, Report report) {
+void elementwise(const Inputs& in, Report report) {
+  if (in.device != cpu) return on_card(in, report);
   for (const Function& f : functions) check(f, 64);
   for (DType dtype : {DType::f32, DType::bf16}) {
-    for (const Function& f : functions) measure(f, 2048, 576, dtype, report);
-    measure_cross_entropy(512, 49152, dtype, report);
+    for (const Function& f : functions) measure(in, f, 2048, 576, dtype, report);
+    measure_cross_entropy(in, 512, 49152, dtype, report);
   }
 }
 

@@ -1,6 +1,8 @@
-// Frozen linears, y = x·Wᵀ and gx = gy·W, at the shapes of MiniLM and SmolLM2, as a share of the peak of their dtype.
-// N tokens, W (out, in).
+// Frozen linears, y = x·Wᵀ and gx = gy·W, at the shapes of MiniLM and SmolLM2, as a share of the peak of their dtype;
+// on a card at those of a Llama of 1.1 B parameters with its LoRA, as a share of the rate of products of large
+// matrices. N tokens, W (out, in).
 #include "bench/bench.h"
+#include "bench/card.h"
 #include "bench/machine.h"
 #include "kernels/matmul.h"
 
@@ -13,6 +15,9 @@ struct Sizes {
 
 constexpr Sizes sizes[] = {{512, 384, 384},  {512, 1536, 384},  {512, 384, 1536},  {509, 384, 384},
                            {2048, 576, 576}, {2048, 1536, 576}, {2048, 576, 1536}, {512, 49152, 576}};
+constexpr Sizes on_card[] = {{16384, 2048, 2048}, {16384, 256, 2048}, {16384, 5632, 2048}, {16384, 2048, 5632},
+                             {2048, 2048, 2048},  {2048, 5632, 2048}, {2048, 2048, 5632},  {2048, 32000, 2048},
+                             {16384, 16, 2048},   {16384, 2048, 16}};
 
 // The last element of y = x·Wᵀ in f64.
 double last_of_product(const Tensor& x, const Tensor& w) {
@@ -23,20 +28,38 @@ double last_of_product(const Tensor& x, const Tensor& w) {
   return sum;
 }
 
-void measure(Sizes s, DType dtype, Report report) {
-  const Tensor x = normal({s.n, s.in}, 1, dtype), w = normal({s.out, s.in}, 2, dtype);
-  Tensor y = Tensor::empty({s.n, s.out}, dtype), gx = Tensor::empty({s.n, s.in}, dtype);
+// A few rows on the card as on the processor.
+void check_on_card(Sizes s, const Tensor& x, const kernels::FrozenWeight& frozen) {
+  const int64_t n = std::min<int64_t>(s.n, 16);
+  const auto both = [&](const Tensor& rows) {
+    Tensor y = Tensor::empty({n, s.out}, rows.dtype(), rows.device()), gx = Tensor::empty(rows.meta());
+    kernels::linear(rows, frozen, y);
+    kernels::linear_backward(y, frozen, gx);
+    return std::pair(y, gx);
+  };
+  const Tensor rows = x.alias({n, s.in}, x.strides(), 0);
+  const auto got = both(rows), expected = both(rows.to(cpu));
+  check_same("a linear", got.first, expected.first);
+}
+
+void measure(Sizes s, DType dtype, const Inputs& in, Report report) {
+  const Inputs here{};
+  const Tensor x = normal_on(in, {s.n, s.in}, 1, dtype), w = normal_on(here, {s.out, s.in}, 2, dtype);
+  Tensor y = Tensor::empty({s.n, s.out}, dtype, in.device), gx = Tensor::empty({s.n, s.in}, dtype, in.device);
   const kernels::FrozenWeight frozen(w, {});
   kernels::linear(x, frozen, y);
-  if (dtype == DType::f32)
+  if (in.device != cpu)
+    check_on_card(s, x, frozen);
+  else if (dtype == DType::f32)
     check_near("the last element of a linear", double(y.data<float>()[y.numel() - 1]), last_of_product(x, w), 1e-3);
+  const double unit = in.device == cpu ? 1e9 : 1e12;
   const auto add = [&](const char* pass, FunctionRef<void()> run) {
-    const double seconds = median_seconds(run);
+    const double seconds = median_seconds(run, in);
     report({.name = fmt::format("{} {}x{}x{} {}", pass, s.n, s.out, s.in, name_of(dtype)),
             .seconds = seconds,
-            .rate = 2 * double(s.n * s.out * s.in) / seconds / 1e9,
-            .unit = "GFLOP/s",
-            .limit = peak_flops(dtype) / 1e9});
+            .rate = 2 * double(s.n * s.out * s.in) / seconds / unit,
+            .unit = in.device == cpu ? "GFLOP/s" : "TFLOP/s",
+            .limit = (in.device == cpu ? peak_flops(dtype) : product_rate(in, dtype)) / unit});
   };
   add("linear", [&] { kernels::linear(x, frozen, y); });
   add("linear_backward", [&] { kernels::linear_backward(y, frozen, gx); });
@@ -44,9 +67,15 @@ void measure(Sizes s, DType dtype, Report report) {
 
 }  // namespace
 
-void gemm(const Inputs&, Report report) {
+void gemm(const Inputs& in, Report report) {
+  if (in.smallest) return measure({24, 16, 8}, DType::bf16, in, report);
+  if (in.device != cpu) {
+    for (const Sizes& s : on_card) measure(s, DType::bf16, in, report);
+    for (const DType dtype : {DType::f16, DType::f32}) measure(on_card[0], dtype, in, report);
+    return;
+  }
   for (DType dtype : {DType::f32, DType::bf16})
-    for (const Sizes& s : sizes) measure(s, dtype, report);
+    for (const Sizes& s : sizes) measure(s, dtype, in, report);
 }
 
 }  // namespace mora::bench

@@ -7,6 +7,7 @@
 
 #include "engine/allocator.h"
 #include "engine/device.h"
+#include "engine/parallel.h"
 
 namespace mora::cuda {
 
@@ -37,6 +38,9 @@ struct Card {
 [[gnu::weak]] void zero(void* pointer, size_t bytes, int device);
 // Waits for all work of the device. Throws DeviceError where some of it failed.
 [[gnu::weak]] void synchronize(int device);
+// How long the device takes for the work that `launch` gives to the current stream, in seconds, by its own events;
+// waits for it.
+[[gnu::weak]] double seconds_of(FunctionRef<void()> launch, int device);
 // Throws ShapeError where a kernel has met an index out of range since the last call (kernels/cuda/index_errors.h): a
 // kernel cannot throw itself. Tensor::to the processor asks.
 [[gnu::weak]] void check_indices(int device);

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "engine/cuda.h"
 #include "loaders/nearest.h"
 #include "tools/command.h"
 
@@ -19,12 +21,21 @@ struct Arguments {
   bench::Inputs inputs;
 };
 
-// All of them, or the one that is named.
-std::vector<Subject> chosen(const std::string& name) {
+// All that run on the device, or the one that is named.
+std::vector<Subject> chosen(const std::string& name, Device device) {
   const auto all = bench::subjects();
-  if (name.empty()) return {all.begin(), all.end()};
+  const auto runs = [&](const Subject& s) { return device == cpu ? s.on_processor : s.on_card; };
   std::vector<std::string> known;
+  if (name.empty()) {
+    std::vector<Subject> result;
+    std::ranges::copy_if(all, std::back_inserter(result), runs);
+    return result;
+  }
   for (const Subject& s : all) {
+    if (s.name == name && device == cpu)
+      require<ConfigError>(s.on_processor, "bench: {} is for a card: add --device cuda", name);
+    else if (s.name == name)
+      require<ConfigError>(s.on_card, "bench: {} is for the processor: leave --device out", name);
     if (s.name == name) return {s};
     known.emplace_back(s.name);
   }
@@ -56,9 +67,12 @@ nlohmann::ordered_json to_json(const Subject& s, const Row& row) {
   return json;
 }
 
-void run(const Arguments& a, const Session& session) {
+void run(Arguments& a, const Session& session) {
   auto rows = nlohmann::ordered_json::array();
-  for (const Subject& s : chosen(a.subject)) {
+  a.inputs.device = session.device;
+  const std::string name = session.device == cpu ? "" : cuda::describe(session.device.index).name;
+  if (!name.empty()) fmt::print("{}\n", name);
+  for (const Subject& s : chosen(a.subject, session.device)) {
     if (const std::string option = missing(s, a.inputs); !option.empty()) {
       require<ConfigError>(a.subject.empty(), "bench: {} needs {}", s.name, option);
       session.note(fmt::format("{}: left out, it needs {}", s.name, option));
@@ -70,15 +84,19 @@ void run(const Arguments& a, const Session& session) {
       rows.push_back(to_json(s, row));
     });
   }
-  session.print_result({{"threads", threads()}, {"rows", std::move(rows)}});
+  nlohmann::ordered_json result{{"threads", threads()}};
+  if (!name.empty()) result["card"] = name;
+  result["rows"] = std::move(rows);
+  session.print_result(result);
 }
 
 }  // namespace
 
 void add_bench(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "bench", "time the kernels against this machine's measured limits",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "bench", "time the kernels against this machine's, or its card's, measured limits",
+      [a, &session] { run(*a, session); }, Devices::all);
   std::vector<std::string_view> names;
   for (const Subject& s : bench::subjects()) names.push_back(s.name);
   command->add_option("subject", a->subject, fmt::format("one of {} (default: all)", fmt::join(names, ", ")))

@@ -205,7 +205,8 @@ TEST_F(Cli, EachWrongUseIsOneLineThatNamesTheFix) {
       {{"bench", "gem"},
        1,
        "bench: no subject 'gem'; did you mean 'gemm'? (subjects: gemm, adapters, experts, attention, elementwise, "
-       "overhead, decode, tokenizer)"},
+       "optimizer, training, overhead, decode, tokenizer)"},
+      {{"bench", "training"}, 1, "bench: training is for a card: add --device cuda"},
       {{"bench", "tokenizer", "--model", "x"}, 1, "bench: tokenizer needs --text"},
       {{"inspect", "/nonexistent"}, 1, "/nonexistent: no such file or directory"},
       {{"inspect", "/"},
