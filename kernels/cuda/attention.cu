@@ -47,8 +47,9 @@ struct AttentionForward {
       simt::wait_for_copies();
       simt::barrier();
       if (key + P::walked < end) load_keys<P::walked, Width>(k, packing.dim, sequence, key + P::walked, keys());
-      scale(sequence, first, last, key, weights);
-      weigh(rows, weights);
+      if (packing.scale <= 0) multiply(weights, C(packing.scale));
+      mask(sequence, first, last, key, weights);
+      weigh(rows, C((packing.scale > 0 ? packing.scale : 1) * log2_e), weights);
       products.add_weighted(weights, values(), rows.output);
     }
     write(rows, sequence, first);
@@ -71,12 +72,16 @@ struct AttentionForward {
     return rows;
   }
 
-  // Scores in units of log 2, −∞ where a row does not see the key; the tile's keys begin at `key`.
-  SIMT_DEVICE void scale(const Sequence& sequence, int first, int last, int key, C (&scores)[R][P::K]) const {
-    const C factor = C(packing.scale * log2_e);
+  SIMT_DEVICE static void multiply(C (&scores)[R][P::K], C factor) {
     SIMT_UNROLL
-    for (int i = 0; i < R; ++i) SIMT_UNROLL
-    for (int j = 0; j < P::K; ++j) scores[i][j] *= factor;
+    for (int i = 0; i < R; ++i) {
+      SIMT_UNROLL
+      for (int j = 0; j < P::K; ++j) scores[i][j] *= factor;
+    }
+  }
+
+  // Scores become −∞ where a row does not see the key; the tile's keys begin at `key`.
+  SIMT_DEVICE static void mask(const Sequence& sequence, int first, int last, int key, C (&scores)[R][P::K]) {
     if (sequence.all_see(first, last, {key, key + P::walked})) return;
     SIMT_UNROLL
     for (int i = 0; i < R; ++i) {
@@ -87,14 +92,15 @@ struct AttentionForward {
     }
   }
 
-  // Scores become weights, and what was summed before is set against the new maximum.
-  SIMT_DEVICE static void weigh(Rows& rows, C (&weights)[R][P::K]) {
+  // Scores become weights, and what was summed before is set against the new maximum. `factor` > 0 makes units of log 2
+  // of scores, in the multiply-add that takes the maximum away.
+  SIMT_DEVICE static void weigh(Rows& rows, C factor, C (&weights)[R][P::K]) {
     SIMT_UNROLL
     for (int i = 0; i < R; ++i) {
-      C largest = rows.maximum[i];
+      C largest = -INFINITY;
       SIMT_UNROLL
       for (int j = 0; j < P::K; ++j) largest = fmax(largest, weights[i][j]);
-      const C maximum = P::row_maximum(largest);
+      const C maximum = fmax(rows.maximum[i], P::row_maximum(largest) * factor);
       const C origin = maximum == C(-INFINITY) ? C(0) : maximum;  // a row that has seen nothing yet
       const C kept = P::power_of_2(rows.maximum[i] - origin);
       rows.maximum[i] = maximum;
@@ -103,7 +109,7 @@ struct AttentionForward {
       for (int j = 0; j < P::S; ++j) rows.output[i][j] *= kept;
       SIMT_UNROLL
       for (int j = 0; j < P::K; ++j) {
-        weights[i][j] = P::power_of_2(weights[i][j] - origin);
+        weights[i][j] = P::power_of_2(weights[i][j] * factor - origin);
         rows.sum[i] += weights[i][j];
       }
     }

@@ -124,6 +124,12 @@ TEST(SimtAttention, InfiniteScoresAndLargeOnes) {
                [](Tensors& t) { kernels::attention(t[0], t[1], t[2], t[3], t[4], t[5], t[6], full(16)); });
 }
 
+TEST(SimtAttention, ScalesThatAreNotPositive) {
+  for (const double scale : {0.0, -0.3})
+    for (const DType dtype : {DType::f32, DType::bf16})
+      expect_attention({2, 1, 16, {5, 0, 17}, {5, 0, 17}, {.scale = scale, .causal = true}}, dtype);
+}
+
 TEST(SimtAttention, RowsThatSeeNothingButMinusInfinity) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor q = tensor_of(Values(32, 1), {2, 1, 16}, dtype),
