@@ -95,9 +95,15 @@ void check_same(std::string_view what, const Tensor& got, const Tensor& expected
   };
   invariant(got.shape() == expected.shape(), "bench: {} is {}, expected {}", what, got.shape(), expected.shape());
   const Tensor a = numbers(got), b = numbers(expected);
+  double squares = 0;
+  for (const double x : b.values<double>()) squares += x * x;
+  const double scale = std::sqrt(squares / double(std::max<int64_t>(1, b.numel())));
   const double tolerance = expected.dtype() == DType::bf16 ? 3e-2 : expected.dtype() == DType::f16 ? 5e-3 : 2e-4;
-  for (int64_t i = 0; i < a.numel(); ++i)
-    check_near(fmt::format("{}, element {}", what, i), a.data<double>()[i], b.data<double>()[i], tolerance);
+  for (int64_t i = 0; i < a.numel(); ++i) {
+    const double x = a.data<double>()[i], y = b.data<double>()[i];
+    require<Error>(std::abs(x - y) <= tolerance * (scale + std::abs(y)), "bench: {}, element {} is {}, expected {}",
+                   what, i, x, y);
+  }
 }
 
 }  // namespace mora::bench

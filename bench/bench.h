@@ -50,7 +50,8 @@ Tensor normal_on(const Inputs& in, const Shape& shape, uint64_t seed, DType dtyp
 
 // Throws Error that names `what` unless got is within tolerance·(1 + |expected|).
 void check_near(std::string_view what, double got, double expected, double tolerance);
-// The same of each element of two floating tensors, wherever they are; the tolerance is their dtype's.
+// Throws Error that names `what` and an element unless two floating tensors, wherever they are, agree in each: within
+// their dtype's tolerance · (root mean square of what is expected + |expected|).
 void check_same(std::string_view what, const Tensor& got, const Tensor& expected);
 
 // The subjects, one a file.

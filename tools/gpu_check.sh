@@ -40,7 +40,7 @@ for subject in elementwise optimizer gemm attention training; do
   check 60 "bench $subject" build/gpu/mora bench $subject --device cuda --json
 done
 if "${MORA_PYTHON:-python3}" -c 'import torch, transformers, peft' 2>/dev/null; then
-  check 150 "the training step with PyTorch + PEFT" "${MORA_PYTHON:-python3}" bench/training_peer.py
+  check 240 "the training step with PyTorch + PEFT" "${MORA_PYTHON:-python3}" bench/training_peer.py
 else
   note "PyTorch, transformers or PEFT is not installed for ${MORA_PYTHON:-python3}: the training step beside ours is left out"
 fi
