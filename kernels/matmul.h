@@ -26,7 +26,8 @@ void set_bf16_products(Bf16Products choice);
 
 // A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:
 //   forward   y = x·Wᵀ + b      backward   gx = gy·W
-// A few rows of x (decoding) are multiplied by W as it lies, read in its own dtype where that is no wider than x's.
+// A few rows of x (decoding) are multiplied by W by rows: as it lies, in its own dtype where that is no wider than x's;
+// what is mapped from a file is copied first.
 // Each packed form, and each copy on a device, is made once and kept. One thread at a time.
 class FrozenWeight {
  public:
@@ -70,6 +71,8 @@ class FrozenWeight {
 // y = x·Wᵀ + b.  x (N, in), y (N, out); x and y of one dtype (f32, bf16, f64), W of that dtype or converted while
 // packing.
 MORA_KERNEL(linear, const Tensor& x, const FrozenWeight& w, Tensor& y);
+// ys[i] = x·W_iᵀ + b_i for weights that read the same x; a few rows go through all of them in one parallel region.
+void linears(const Tensor& x, std::span<const FrozenWeight* const> weights, std::span<Tensor> ys);
 // gx = gy·W.  gy (N, out), gx (N, in).
 MORA_KERNEL(linear_backward, const Tensor& gy, const FrozenWeight& w, Tensor& gx);
 

@@ -9,37 +9,107 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/block_product.h"
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mora::kernels::cpu::HWY_NAMESPACE {
 
-// dots[i] = x_i·w for COUNT vectors x_i of k elements, `stride` apart. Rows are best taken one after the other: memory
-// comes twice as fast in one stream as in four (measured).
-template <int COUNT, class W>
-HWY_INLINE void dot_row(const float* x, int64_t stride, const W* w, int64_t k, float* dots) {
+// A vector of elements E (kernels/cpu/block_product.h): pairs of bf16 as they lie, f32 from any floating dtype. With n,
+// the first n factors, then zeros.
+template <class E, class D, class T, class... N>
+HWY_INLINE hn::Vec<D> load_elements(D d, const T* p, N... n) {
+  if constexpr (std::is_same_v<E, Bf16Pair>) {
+    const hn::Repartition<uint16_t, D> bits;
+    return hn::BitCast(d, load(bits, reinterpret_cast<const uint16_t*>(p), n...));
+  } else {
+    return load(d, p, n...);
+  }
+}
+
+// dots[i] = x_i·w for COUNT vectors x_i of k factors, `stride` apart, multiplied as elements E. Rows are best taken one
+// after the other: memory comes twice as fast in one stream as in four (measured).
+template <class E, int COUNT, class X, class W>
+HWY_INLINE void dot_row(const X* x, int64_t stride, const W* w, int64_t k, float* dots) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
+  const int64_t step = lanes(d) * Element<E>::factors;
   V even[COUNT], odd[COUNT];  // two sums a vector hide the latency of a multiply-add
 #pragma GCC unroll 4
   for (int i = 0; i < COUNT; ++i) even[i] = odd[i] = hn::Zero(d);
   int64_t j = 0;
-  for (; j + 2 * lanes(d) <= k; j += 2 * lanes(d)) {
-    const V w0 = load(d, w + j), w1 = load(d, w + j + lanes(d));
+  for (; j + 2 * step <= k; j += 2 * step) {
+    const V w0 = load_elements<E>(d, w + j), w1 = load_elements<E>(d, w + j + step);
 #pragma GCC unroll 4
     for (int i = 0; i < COUNT; ++i) {
-      even[i] = hn::MulAdd(hn::LoadU(d, x + i * stride + j), w0, even[i]);
-      odd[i] = hn::MulAdd(hn::LoadU(d, x + i * stride + j + lanes(d)), w1, odd[i]);
+      add_product(d, load_elements<E>(d, x + i * stride + j), w0, even[i], E{});
+      add_product(d, load_elements<E>(d, x + i * stride + j + step), w1, odd[i], E{});
     }
   }
-  for (; j < k; j += lanes(d)) {
-    const int64_t left = std::min(lanes(d), k - j);
-    const V w0 = load(d, w + j, left);
+  for (; j < k; j += step) {
+    const int64_t left = std::min(step, k - j);
+    const V w0 = load_elements<E>(d, w + j, left);
 #pragma GCC unroll 4
-    for (int i = 0; i < COUNT; ++i) even[i] = hn::MulAdd(load(d, x + i * stride + j, left), w0, even[i]);
+    for (int i = 0; i < COUNT; ++i) add_product(d, load_elements<E>(d, x + i * stride + j, left), w0, even[i], E{});
   }
 #pragma GCC unroll 4
   for (int i = 0; i < COUNT; ++i) dots[i] = hn::GetLane(hn::SumOfLanes(d, hn::Add(even[i], odd[i])));
+}
+
+// The sum of a vector's blocks of four lanes.
+template <class D>
+HWY_INLINE auto sum_of_blocks(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return sum_of_blocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// to[j] = the sum of the lanes of v[j], j < 4.
+template <class D>
+HWY_INLINE void store_sums_of_lanes(D d, const hn::Vec<D> (&v)[4], float* to) {
+  const hn::Repartition<uint64_t, D> pairs;
+  const auto add_halves = [&](auto tag, auto a, auto b) HWY_ATTR {
+    const auto u = hn::BitCast(tag, a), w = hn::BitCast(tag, b);
+    return hn::Add(hn::BitCast(d, hn::InterleaveLower(tag, u, w)), hn::BitCast(d, hn::InterleaveUpper(tag, u, w)));
+  };
+  const auto sums = add_halves(pairs, add_halves(d, v[0], v[1]), add_halves(d, v[2], v[3]));  // of each block
+  hn::StoreU(sum_of_blocks(d, sums), hn::CappedTag<float, 4>(), to);
+}
+
+// scores[i·score_stride + j] = x_i·w_j for COUNT vectors x_i of k factors, x_stride apart, and the n rows w_j, w_stride
+// apart; up to the next multiple of four scores are written.
+template <class E, int COUNT, class X, class W>
+void dot_rows(const X* x, int64_t x_stride, const W* w, int64_t w_stride, int64_t n, int64_t k, float* scores,
+              int64_t score_stride) {
+  const hn::ScalableTag<float> d;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t step = lanes(d) * Element<E>::factors;
+  for (int64_t row = 0; row < n; row += 4) {
+    V sums[COUNT][4];
+    const W* rows[4];
+    for (int64_t j = 0; j < 4; ++j) {
+      rows[j] = w + std::min(row + j, n - 1) * w_stride;
+#pragma GCC unroll 4
+      for (int i = 0; i < COUNT; ++i) sums[i][j] = hn::Zero(d);
+    }
+    const auto add = [&](int64_t at, auto... count) HWY_ATTR {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const V v = load_elements<E>(d, rows[j] + at, count...);
+#pragma GCC unroll 4
+        for (int i = 0; i < COUNT; ++i)
+          add_product(d, load_elements<E>(d, x + i * x_stride + at, count...), v, sums[i][j], E{});
+      }
+    };
+    int64_t at = 0;
+    for (; at + step <= k; at += step) add(at);
+    if (at < k) add(at, k - at);
+#pragma GCC unroll 4
+    for (int i = 0; i < COUNT; ++i) store_sums_of_lanes(d, sums[i], scores + i * score_stride + row);
+  }
 }
 
 }  // namespace mora::kernels::cpu::HWY_NAMESPACE

@@ -16,12 +16,13 @@ DType product_dtype(DType dtype) {
   return dtype == DType::bf16 && bf16_products() == Bf16Products::native ? DType::bf16 : DType::f32;
 }
 
-Tensor as_dtype(const Tensor& x, DType dtype) {
-  if (x.dtype() == dtype && x.is_contiguous()) return x;
+Tensor copied(const Tensor& x, DType dtype) {
   Tensor y = Tensor::empty(x.shape(), dtype, x.device());
   kernels::copy(x, y);
   return y;
 }
+
+Tensor as_dtype(const Tensor& x, DType dtype) { return x.dtype() == dtype && x.is_contiguous() ? x : copied(x, dtype); }
 
 }  // namespace
 
@@ -43,11 +44,15 @@ struct FrozenWeight::Packed {
   }
 
   // W by rows, for x of f32 or bf16: in its own dtype where that is no wider than x's, since fewer bytes are read
-  // sooner.
+  // sooner. What is mapped from a file is copied: there pages are small and rows begin anywhere, and a quarter of the
+  // memory's bandwidth is lost to it (measured).
   const Tensor& rows(const FrozenWeight& w, DType x) {
     auto& form = by_rows[x == DType::bf16];
-    const DType own = w.meta().dtype;
-    if (!form.defined()) form = as_dtype(w.weight(), size_of(own) <= size_of(x) ? own : x);
+    if (form.defined()) return form;
+    const Tensor weight = w.weight();
+    const DType own = weight.dtype(), dtype = size_of(own) <= size_of(x) ? own : x;
+    form = weight.storage()->is_foreign() ? copied(weight, dtype) : as_dtype(weight, dtype);
+    weight.storage()->release_pages();
     return form;
   }
 
@@ -82,7 +87,7 @@ int64_t FrozenWeight::packed_bytes() const {
     for (const auto& form : direction)
       if (form) sum += form->bytes();
   for (const Tensor& rows : packed_->by_rows)
-    if (rows.defined() && rows.dtype() != meta_.dtype) sum += int64_t(rows.bytes());
+    if (rows.defined() && rows.raw() != weight().raw()) sum += int64_t(rows.bytes());
   if (meta_.dtype != DType::f64)
     for (const Tensor* f64 : {&packed_->f64_weight, &packed_->f64_bias})
       if (f64->defined()) sum += int64_t(f64->bytes());
@@ -145,13 +150,21 @@ void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direc
   kernels::copy(wide_y, y);
 }
 
+bool takes_gemv(const Tensor& x) {
+  return x.dim(0) > 0 && x.dim(0) <= gemv_most_rows && (x.dtype() == DType::f32 || x.dtype() == DType::bf16);
+}
+
+GemvTerm gemv_term(const Tensor& x, const FrozenWeight& w, const Tensor& y) {
+  return {.w = w.packed().rows(w, x.dtype()), .bias = w.packed().f32_bias(w), .y = y};
+}
+
 }  // namespace
 
 void linear(const Tensor& x, const FrozenWeight& w, Tensor& y) {
   check_linear("linear", x, w.in(), y, w.out());
-  if (x.dim(0) <= gemv_most_rows && (x.dtype() == DType::f32 || x.dtype() == DType::bf16) && y.numel() > 0)
-    return gemv(x, w.packed().rows(w, x.dtype()), w.packed().f32_bias(w), y);
-  multiply(x, w, y, Direction::forward);
+  if (!takes_gemv(x)) return multiply(x, w, y, Direction::forward);
+  GemvTerm term = gemv_term(x, w, y);
+  gemv(x, {&term, 1});
 }
 
 void linear_backward(const Tensor& gy, const FrozenWeight& w, Tensor& gx) {
@@ -160,4 +173,18 @@ void linear_backward(const Tensor& gy, const FrozenWeight& w, Tensor& gx) {
 }
 
 }  // namespace cpu
+
+void linears(const Tensor& x, std::span<const FrozenWeight* const> weights, std::span<Tensor> ys) {
+  if (x.device() != mora::cpu || !cpu::takes_gemv(x)) {
+    for (size_t i = 0; i < weights.size(); ++i) linear(x, *weights[i], ys[i]);
+    return;
+  }
+  std::vector<cpu::GemvTerm> terms;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    check_linear("linears", x, weights[i]->in(), ys[i], weights[i]->out());
+    terms.push_back(cpu::gemv_term(x, *weights[i], ys[i]));
+  }
+  cpu::gemv(x, terms);
+}
+
 }  // namespace mora::kernels

@@ -117,6 +117,27 @@ TEST_P(AttentionOfDType, FewerQueriesThanKeys) {
   }
 }
 
+// A query a sequence, as in decoding: the heads of a group that fall to one thread go together.
+TEST_P(AttentionOfDType, OneQueryWithGroupsOfAnySize) {
+  const int before = threads();
+  for (int64_t group : {1, 2, 3, 4, 5, 9})
+    for (int64_t dim : {64, 33, 4}) {
+      SCOPED_TRACE(fmt::format("{} heads a group, D {}", group, dim));
+      const Problem problem({2 * group, 2, dim, offsets_of({1, 1, 1}), offsets_of({203, 1, 66}), causal(dim)},
+                            GetParam());
+      problem.check(4);
+      std::vector<Values> first;
+      for (int n : {1, 2, 3, 7}) {
+        set_threads(n);
+        const auto o = problem.run();
+        const std::vector<Values> all{values_of(o.y), values_of(o.lse)};
+        if (first.empty()) first = all;
+        EXPECT_EQ(all, first) << n << " threads";
+      }
+      set_threads(before);
+    }
+}
+
 // Pairs of bf16 factors, where the processor multiplies them, and f32 after widening.
 TEST(Attention, Bf16BothWays) {
   const auto offsets = offsets_of({130, 301, 1, 64});
@@ -128,6 +149,7 @@ TEST(Attention, Bf16BothWays) {
         SCOPED_TRACE(fmt::format("native {} D {} causal {} window {}", products == kernels::Bf16Products::native, dim,
                                  shape.causal, shape.window));
         Problem({6, 2, dim, offsets, offsets, shape}, DType::bf16).check(4);
+        Problem({6, 2, dim, offsets_of({1, 1}), offsets_of({151, 64}), shape}, DType::bf16).check(4);
       }
   }
   kernels::set_bf16_products(measured);

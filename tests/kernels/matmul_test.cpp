@@ -150,6 +150,18 @@ TEST(FrozenWeight, EachDirectionIsPackedWhenFirstUsed) {
   EXPECT_GE(frozen.packed_bytes(), once + 64 * 128 * 4);
 }
 
+TEST(FrozenWeight, AMappedOneIsCopiedForAFewRows) {
+  const auto file = std::make_shared<std::vector<float>>(9 * 33, 2.0f);
+  const FrozenWeight frozen(Tensor::foreign(file->data() + 1, {8, 33}, DType::f32, file), {});
+  const Tensor x = tensor_of(test::Values(33, 1.0), {1, 33}, DType::f32);
+  Tensor y = Tensor::empty({1, 8});
+  linear(x, frozen, y);
+  EXPECT_EQ(frozen.packed_bytes(), 8 * 33 * 4);
+  EXPECT_EQ(values_of(y), test::Values(8, 66.0));
+  frozen.drop_rows();
+  EXPECT_EQ(frozen.packed_bytes(), 0);
+}
+
 TEST(FrozenWeight, AFewRowsAreWhatEachIsAloneOnAnyNumberOfThreads) {
   const int64_t in = 330, out = 1030;
   const int before = threads();
@@ -166,6 +178,34 @@ TEST(FrozenWeight, AFewRowsAreWhatEachIsAloneOnAnyNumberOfThreads) {
       }
     }
   }
+  set_threads(before);
+}
+
+TEST(FrozenWeight, SeveralOfOneXGiveWhatEachGivesAlone) {
+  const int64_t in = 330, outs[] = {700, 40, 33};
+  const int before = threads();
+  for (DType dtype : {DType::f32, DType::bf16, DType::f64})
+    for (int64_t rows : {1, 3, 20})
+      for (int n : {1, 2, 7}) {
+        set_threads(n);
+        const Tensor x = tensor_of(normal_values(rows * in, 2), {rows, in}, dtype);
+        std::vector<std::unique_ptr<FrozenWeight>> owned;
+        std::vector<const FrozenWeight*> weights;
+        Tensors ys, alone;
+        for (int64_t out : outs) {
+          // The second of f32, which x of bf16 reads converted, and with a bias.
+          const bool second = out == outs[1];
+          owned.push_back(std::make_unique<FrozenWeight>(
+              tensor_of(normal_values(out * in, 3, 0.2), {out, in}, second ? DType::f32 : dtype),
+              second ? tensor_of(normal_values(out, 4), {out}, DType::f32) : Tensor()));
+          weights.push_back(owned.back().get());
+          ys.push_back(Tensor::empty({rows, out}, dtype));
+          alone.push_back(Tensor::empty({rows, out}, dtype));
+          linear(x, *weights.back(), alone.back());
+        }
+        linears(x, weights, ys);
+        for (size_t i = 0; i < ys.size(); ++i) EXPECT_EQ(values_of(ys[i]), values_of(alone[i])) << rows << " " << n;
+      }
   set_threads(before);
 }
 
