@@ -1,9 +1,12 @@
-#include "engine/parallel.h"
+#include "engine/crew.h"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <mutex>
+#include <set>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 namespace mora {
@@ -52,6 +55,60 @@ TEST_F(Parallel, AnExceptionReachesTheCaller) {
                               if (begin > 0) throw std::runtime_error("here");
                             }),
                std::runtime_error);
+}
+
+TEST_F(Parallel, ACrewCoversEachIndexOnceCallAfterCall) {
+  const std::thread::id leader = std::this_thread::get_id();
+  with_crew([&] {
+    EXPECT_EQ(std::this_thread::get_id(), leader);
+    for (int64_t n = 0; n < 2000; ++n) {
+      std::vector<int> seen(static_cast<size_t>(n));
+      int64_t sum = 0;
+      parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+        parallel_for(end - begin, 1, [&](int64_t first, int64_t last) {  // inline
+          EXPECT_EQ(last - first, end - begin);
+        });
+        for (int64_t i = begin; i < end; ++i) ++seen[size_t(i)];
+      });
+      for (int s : seen) sum += s;
+      ASSERT_EQ(sum, n);
+    }
+  });
+}
+
+TEST_F(Parallel, ACrewSharesTheWorkAndRangesAreNotSmallerThanTheGrain) {
+  std::mutex mutex;
+  std::set<std::thread::id> workers;
+  with_crew([&] {
+    for (int64_t n : {100, 40, 10000})
+      parallel_for(n, 40, [&](int64_t begin, int64_t end) {
+        EXPECT_GE(end - begin, 40);
+        const std::lock_guard lock(mutex);
+        workers.insert(std::this_thread::get_id());
+      });
+  });
+  EXPECT_EQ(workers.size(), 4u);
+}
+
+TEST_F(Parallel, ExceptionsLeaveACrewFromItsJobsAndFromItsBody) {
+  const auto fail_from = [](int64_t first) {
+    parallel_for(4, 1, [&](int64_t begin, int64_t) {
+      if (begin >= first) throw std::runtime_error("here");
+    });
+  };
+  int64_t sum = 0;
+  with_crew([&] {
+    EXPECT_THROW(fail_from(0), std::runtime_error);
+    EXPECT_THROW(fail_from(2), std::runtime_error);
+    std::atomic<int64_t> total = 0;
+    parallel_for(100, 1, [&](int64_t begin, int64_t end) { total += end - begin; });  // it goes on
+    sum = total;
+  });
+  EXPECT_EQ(sum, 100);
+  EXPECT_THROW(with_crew([&] { fail_from(1); }), std::runtime_error);
+  std::atomic<int64_t> total = 0;
+  parallel_for(100, 1, [&](int64_t begin, int64_t end) { total += end - begin; });
+  EXPECT_EQ(total, 100);
 }
 
 }  // namespace
