@@ -19,15 +19,21 @@ Tensor row_range(const Tensor& x, int64_t begin, int64_t count) {
   return x.alias(shape, x.strides(), x.offset() + begin * x.strides()[0]);
 }
 
+// (capacity, G, D) like x's rows, the rows of a head one after the other: decoding reads head by head.
+Tensor empty_rows(int64_t capacity, const Tensor& x) {
+  const int64_t heads = x.dim(1), dim = x.dim(2);
+  return Tensor::empty({heads, capacity, dim}, x.dtype(), x.device())
+      .alias({capacity, heads, dim}, {dim, capacity * dim, 1}, 0);
+}
+
 }  // namespace
 
 void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
   const int64_t needed = length + k.dim(0), capacity = keys.defined() ? keys.dim(0) : 0;
   if (needed > capacity) {
-    Shape shape = k.shape();
-    shape[0] = std::max(needed, std::min(longest, std::max(2 * capacity, kSmallestCapacity)));
+    const int64_t grown = std::max(needed, std::min(longest, std::max(2 * capacity, kSmallestCapacity)));
     for (Tensor* rows : {&keys, &values}) {
-      Tensor larger = Tensor::empty(shape, k.dtype(), k.device());
+      Tensor larger = empty_rows(grown, k);
       Tensor used = row_range(larger, 0, length);
       if (length > 0) kernels::copy(row_range(*rows, 0, length), used);
       *rows = larger;

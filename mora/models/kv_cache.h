@@ -30,7 +30,7 @@ class KvCache {
  private:
   // Rows with room to grow, to no more than the longest length.
   struct Entry {
-    Tensor keys, values;  // (capacity, G, D)
+    Tensor keys, values;  // (capacity, G, D), head by head in memory
     int64_t length = 0, longest = std::numeric_limits<int64_t>::max();
     void append(const Tensor& k, const Tensor& v);
   };

@@ -1,6 +1,7 @@
 // The seam between models and adapters: what a model calls where the paper says W·x + b.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "autograd/ops/embedding.h"
@@ -18,6 +19,8 @@ class Linear {
   virtual Tensor forward(const Tensor& x, Context& context) const = 0;
   // The frozen weight underneath, shared: W (out, in) and a bias that may be undefined.
   virtual const std::shared_ptr<const kernels::FrozenWeight>& frozen() const = 0;
+  // Whether nothing is added to the frozen weight.
+  virtual bool is_plain() const { return false; }
 
   int64_t in() const { return frozen()->in(); }
   int64_t out() const { return frozen()->out(); }
@@ -40,10 +43,21 @@ class FrozenLinear final : public Linear {
       : weight_(std::make_shared<kernels::FrozenWeight>(weight.meta, std::move(weight.load), std::move(bias))) {}
   Tensor forward(const Tensor& x, Context&) const override { return linear(x, weight_); }
   const std::shared_ptr<const kernels::FrozenWeight>& frozen() const override { return weight_; }
+  bool is_plain() const override { return true; }
 
  private:
   std::shared_ptr<const kernels::FrozenWeight> weight_;
 };
+
+// The outputs of linears that read the same x. Plain ones take one pass together where no gradient is recorded.
+template <class... Slots>
+std::array<Tensor, sizeof...(Slots)> forward_all(const Tensor& x, Context& context, const Slots&... linears) {
+  if (grad_enabled() || !(linears->is_plain() && ...)) return {linears->forward(x, context)...};
+  std::array ys{Tensor::empty({x.dim(0), linears->out()}, x.dtype(), x.device())...};
+  const kernels::FrozenWeight* const weights[]{linears->frozen().get()...};
+  kernels::linears(x, weights, ys);
+  return ys;
+}
 
 // An embedding is the linear of one-hot rows: in is the size of the vocabulary V, out the width d, and W (d, V) the
 // table (V, d) seen transposed. Its rows at `ids`, i32 (N), in `dtype`: (N, d).

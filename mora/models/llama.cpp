@@ -1,9 +1,12 @@
 #include "mora/models/llama.h"
 
+#include <algorithm>
+
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/attention.h"
 #include "autograd/ops/shape.h"
 #include "autograd/ops/swiglu.h"
+#include "engine/crew.h"
 #include "mora/models/kv_cache.h"
 
 namespace mora {
@@ -57,9 +60,10 @@ Tensor Llama::attend(size_t index, const Tensor& x, const Sequences& s, const Ro
   const Layer& layer = layers_[index];
   const int64_t n = x.dim(0);
   auto turn = [&](const Tensor& heads) { return rotary(heads, angles.rows, angles.cos, angles.sin); };
-  const Tensor q = reshape(layer.query->forward(x, context), {n, c.num_attention_heads, c.head_dim});  // (N, H, D)
-  const Tensor k = reshape(layer.key->forward(x, context), {n, c.num_key_value_heads, c.head_dim});    // (N, G, D)
-  const Tensor v = reshape(layer.value->forward(x, context), k.shape());
+  const auto qkv = forward_all(x, context, layer.query, layer.key, layer.value);
+  const Tensor q = reshape(qkv[0], {n, c.num_attention_heads, c.head_dim});  // (N, H, D)
+  const Tensor k = reshape(qkv[1], {n, c.num_key_value_heads, c.head_dim});  // (N, G, D)
+  const Tensor v = reshape(qkv[2], k.shape());
   const Tensor y = causal_attention(turn(norm_heads(layer.query_norm, q)), turn(norm_heads(layer.key_norm, k)), v, s,
                                     int64_t(index), c.windows[index]);
   return layer.attention_output->forward(reshape(y, {n, c.num_attention_heads * c.head_dim}), context);
@@ -69,19 +73,36 @@ Tensor Llama::block(size_t index, const Tensor& in, const Sequences& s, const Ro
                     Context& context) const {
   const Layer& layer = layers_[index];
   const Tensor x = in + attend(index, layer.input_norm(in), s, angles, context);
-  const Tensor h = layer.attention_norm(x);
-  return x + layer.down->forward(swiglu(layer.gate->forward(h, context), layer.up->forward(h, context)), context);
+  const auto [gate, up] = forward_all(layer.attention_norm(x), context, layer.gate, layer.up);
+  return x + layer.down->forward(swiglu(gate, up), context);
 }
 
 Tensor Llama::hidden_states(const Sequences& sequences, Context& context) const {
   const Sequences s = checked(sequences);
   const RotaryAngles angles = rotary_.angles(s, device());
   Tensor x = embeddings_->forward(s.ids.tensor(), context);  // (N, d)
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    x = run_block(x, context,
-                  [this, i, s, angles](const Tensor& in, Context& c) { return block(i, in, s, angles, c); });
-  }
+  const auto run_blocks = [&] {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      x = run_block(x, context,
+                    [this, i, s, angles](const Tensor& in, Context& c) { return block(i, in, s, angles, c); });
+    }
+  };
+  // A single token takes a few short products a layer, none of them oneDNN's.
+  const bool calls_no_library =
+      device() == cpu && !grad_enabled() && s.tokens() == 1 && dtype() != DType::f16 && all_plain();
+  if (calls_no_library)
+    with_crew(run_blocks);
+  else
+    run_blocks();
   return (*norm_)(x);
+}
+
+bool Llama::all_plain() const {
+  return std::ranges::all_of(layers_, [](const Layer& layer) {
+    const LinearSlot* const slots[]{&layer.query, &layer.key, &layer.value, &layer.attention_output,
+                                    &layer.gate,  &layer.up,  &layer.down};
+    return std::ranges::all_of(slots, [](const LinearSlot* slot) { return (*slot)->is_plain(); });
+  });
 }
 
 void Llama::visit_weights(FunctionRef<void(Tensor& weight)> visit) {
