@@ -45,13 +45,16 @@ struct FrozenWeight::Packed {
 
   // W by rows, for x of f32 or bf16: in its own dtype where that is no wider than x's, since fewer bytes are read
   // sooner. What is mapped from a file is copied: there pages are small and rows begin anywhere, and a quarter of the
-  // memory's bandwidth is lost to it (measured).
+  // memory's bandwidth is lost to it (measured). A weight packed for training, which generates a sample at times, is
+  // not worth the memory.
   const Tensor& rows(const FrozenWeight& w, DType x) {
     auto& form = by_rows[x == DType::bf16];
     if (form.defined()) return form;
     const Tensor weight = w.weight();
     const DType own = weight.dtype(), dtype = size_of(own) <= size_of(x) ? own : x;
-    form = weight.storage()->is_foreign() ? copied(weight, dtype) : as_dtype(weight, dtype);
+    const bool trains = matrices[backward][false] || matrices[backward][true];
+    if (trains || !weight.storage()->is_foreign()) return form = as_dtype(weight, dtype);
+    form = copied(weight, dtype);
     weight.storage()->release_pages();
     return form;
   }

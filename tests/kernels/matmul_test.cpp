@@ -160,6 +160,11 @@ TEST(FrozenWeight, AMappedOneIsCopiedForAFewRows) {
   EXPECT_EQ(values_of(y), test::Values(8, 66.0));
   frozen.drop_rows();
   EXPECT_EQ(frozen.packed_bytes(), 0);
+  frozen.pack(DType::f32);
+  const int64_t for_training = frozen.packed_bytes();
+  linear(x, frozen, y);
+  EXPECT_EQ(frozen.packed_bytes(), for_training) << "a sample while training runs reads the file";
+  EXPECT_EQ(values_of(y), test::Values(8, 66.0));
 }
 
 TEST(FrozenWeight, AFewRowsAreWhatEachIsAloneOnAnyNumberOfThreads) {
