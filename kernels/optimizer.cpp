@@ -1,5 +1,7 @@
 #include "kernels/optimizer_bodies.h"
 
+#include "kernels/checks.h"
+
 namespace mora::kernels {
 namespace {
 
@@ -20,16 +22,30 @@ Body* body_for(std::string_view op, std::span<T> list, Body* on_cpu, Body* on_cu
 
 }  // namespace
 
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
-  body_for("sgd", terms, cpu::sgd_update, cuda::sgd_update)(terms, rule);
+void check_gate(Device device, const Tensor& gate) {
+  if (!gate.defined()) return;
+  check_device("an update's gate", device, gate);
+  require<ShapeError>(gate.numel() == 1, "an update's gate is {}, expected one number", gate.shape());
+  require<DTypeError>(gate.dtype() == DType::f64, "an update's gate is {}, expected f64", name_of(gate.dtype()));
 }
 
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
-  body_for("adamw", terms, cpu::adamw_update, cuda::adamw_update)(terms, rule);
+void check_loss(Device device, const Tensor& loss) {
+  if (!loss.defined()) return;
+  check_device("clip", device, loss);
+  require<ShapeError>(loss.numel() == 1, "clip: a loss {}, expected one number", loss.shape());
+  require<DTypeError>(is_floating(loss.dtype()), "clip: a loss of {}, expected floating point", name_of(loss.dtype()));
 }
 
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
-  body_for("lamb", terms, cpu::lamb_update, cuda::lamb_update)(terms, rule);
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate) {
+  body_for("sgd", terms, cpu::sgd_update, cuda::sgd_update)(terms, rule, gate);
+}
+
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate) {
+  body_for("adamw", terms, cpu::adamw_update, cuda::adamw_update)(terms, rule, gate);
+}
+
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate) {
+  body_for("lamb", terms, cpu::lamb_update, cuda::lamb_update)(terms, rule, gate);
 }
 
 std::vector<double> norms(std::span<const Tensor> tensors) {
@@ -54,6 +70,10 @@ double global_norm(std::span<const Tensor> tensors) {
 
 void scale_all(std::span<Tensor> tensors, double factor) {
   body_for("scale_all", tensors, cpu::scale_all, cuda::scale_all)(tensors, factor);
+}
+
+Clipped clip(std::span<Tensor> gradients, double most, const Tensor& loss) {
+  return body_for("clip", gradients, cpu::clip, cuda::clip)(gradients, most, loss);
 }
 
 }  // namespace mora::kernels

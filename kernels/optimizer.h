@@ -1,5 +1,6 @@
 // Updates of many parameters in one pass over their memory. All tensors are contiguous, of one dtype a term: f32 or
-// f64.
+// f64. An update has a gate, f64 (1) where its parameters are: where that is NaN, nothing is changed. Undefined: it is
+// open. So a device decides without the processor waiting for it.
 #pragma once
 
 #include <span>
@@ -20,7 +21,7 @@ struct SgdTerm {
   double scale = 1;    // s
 };
 // g = s·(g + wd·w);  buf = μ·buf + (1 − d)·g, the first time buf = g;  g = nesterov ? g + μ·buf : buf;  w −= lr·g
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule);
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate = {});
 
 struct AdamWRule {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
@@ -32,7 +33,7 @@ struct AdamWTerm {
 };
 // w *= 1 − lr·wd;  m += (1 − β₁)(g − m);  v = β₂v + (1 − β₂)g²;  w −= lr/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + eps)
 // Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"; amsgrad (Reddi et al. 2018) takes the largest v.
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule);
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate = {});
 
 struct LambRule {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-6;
@@ -46,7 +47,7 @@ struct LambTerm {
 };
 // m, v as AdamW's;  u = m̂/(√v̂ + eps) + wd·w;  w −= lr·r·u,  r = ‖w‖/‖u‖ of the tensor, 1 where ‖w‖ ≤ norm_floor or
 // ‖u‖ = 0.   You et al. 2020, "Large Batch Optimization for Deep Learning", LAMB
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule);
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate = {});
 
 // ‖x‖₂ of each tensor, summed in f64 in an order that depends on the shapes alone.
 std::vector<double> norms(std::span<const Tensor> tensors);
@@ -67,5 +68,13 @@ void perturb(std::span<PerturbationTerm> terms, double eta, double factor);
 double global_norm(std::span<const Tensor> tensors);
 // x *= factor.
 void scale_all(std::span<Tensor> tensors, double factor);
+
+// The global norm of gradients before they were clipped, and the gate of the update that follows them: f64 (1) each.
+struct Clipped {
+  Tensor norm, gate;
+};
+// gate = min(1, most/(norm + 1e-6)), NaN where the norm or `loss` (one element of any floating dtype; undefined: none)
+// is not finite;  g *= gate unless that is NaN.   Pascanu et al. 2013; as PyTorch's clip_grad_norm_
+Clipped clip(std::span<Tensor> gradients, double most, const Tensor& loss = {});
 
 }  // namespace mora::kernels

@@ -15,15 +15,20 @@
 
 namespace mora::kernels {
 
-MORA_BODIES(void, sgd_update, std::span<SgdTerm> terms, const SgdRule& rule)
-MORA_BODIES(void, adamw_update, std::span<AdamWTerm> terms, const AdamWRule& rule)
-MORA_BODIES(void, lamb_update, std::span<LambTerm> terms, const LambRule& rule)
+// Throw unless the gate of an update is f64 (1), and a loss floating (1), on `device`. Undefined ones pass.
+void check_gate(Device device, const Tensor& gate);
+void check_loss(Device device, const Tensor& loss);
+
+MORA_BODIES(void, sgd_update, std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate)
+MORA_BODIES(void, adamw_update, std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate)
+MORA_BODIES(void, lamb_update, std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate)
 MORA_BODIES(std::vector<double>, norms, std::span<const Tensor> tensors)
 MORA_BODIES(double, inner_product, std::span<const Tensor> xs, std::span<const Tensor> ys)
 MORA_BODIES(double, perturbation_norm, std::span<const PerturbationTerm> terms, double eta)
 MORA_BODIES(void, perturb, std::span<PerturbationTerm> terms, double eta, double factor)
 MORA_BODIES(double, global_norm, std::span<const Tensor> tensors)
 MORA_BODIES(void, scale_all, std::span<Tensor> tensors, double factor)
+MORA_BODIES(Clipped, clip, std::span<Tensor> gradients, double most, const Tensor& loss)
 
 }  // namespace mora::kernels
 

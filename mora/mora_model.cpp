@@ -61,6 +61,11 @@ void check_embedding(const std::string& path, const AdapterSpec& spec, const Rou
                        "adapter.experts: '{}' is an embedding, which has none; leave it out of adapter.targets", path);
 }
 
+void bring(Classifier& classifier, Device device) {
+  for (Tensor* t : {&classifier.weight, &classifier.bias})
+    if (t->device() != device) *t = leaf(t->to(device));
+}
+
 // A layer's visitor that puts the path of its module before each name.
 auto below(const std::string& module, MoRALayer::ParameterVisitor visit) {
   return [&module, visit](const std::string& name, Tensor& value) { visit(module + "." + name, value); };
@@ -164,20 +169,16 @@ void MoRAModel::attach(const std::string& module, std::unique_ptr<MoRALayer> lay
 }
 
 void MoRAModel::put(const Place& place, std::unique_ptr<MoRALayer> layer) {
+  layer->to(base_->device());
   auto linear = std::make_unique<MoRALinear>(std::move(*place.slot), std::move(layer));
   adapted_[place.path] = linear.get();
   *place.slot = std::move(linear);
 }
 
 void MoRAModel::to(Device device) {
-  for (const auto& [path, linear] : adapted_)
-    require<ConfigError>(device == cpu || !dynamic_cast<const RoutedLayer*>(&linear->layer()),
-                         "{}: module '{}' has experts or adaptive steps, which are for the processor so far",
-                         to_string(device), path);
   base_->to(device);
   for (const auto& [path, linear] : adapted_) linear->layer().to(device);
-  if (!classifier_ || classifier_->weight.device() == device) return;
-  for (Tensor* t : {&classifier_->weight, &classifier_->bias}) *t = leaf(t->to(device));
+  if (classifier_) bring(*classifier_, device);
 }
 
 std::map<std::string, std::unique_ptr<MoRALinear>> MoRAModel::take_adapters() {
@@ -196,6 +197,7 @@ std::map<std::string, std::unique_ptr<MoRALinear>> MoRAModel::take_adapters() {
 void MoRAModel::set_head(Pooling pooling, Classifier classifier) {
   pooling_ = pooling;
   classifier_ = std::move(classifier);
+  bring(*classifier_, base_->device());
 }
 
 Tensor MoRAModel::logits(const Sequences& sequences, Context& context) const {

@@ -37,7 +37,7 @@ class MoRAModel {
   // Puts `layer`, an EmbeddingLoRA where it is an embedding, on the linear of this module path, or on the one whose
   // path ends with it. Throws ConfigError when there is none.
   void attach(const std::string& module, std::unique_ptr<MoRALayer> layer);
-  // Brings the model, its adapters and its head to a device. Routed layers are for the processor: ConfigError.
+  // Brings the model, its adapters and its head to a device; what is put on it later comes there too.
   void to(Device device);
   // Takes all adapters off: the model is what it was. The head stays.
   void remove_adapters() { take_adapters(); }

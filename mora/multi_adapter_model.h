@@ -14,7 +14,10 @@ namespace mora {
 // several.
 class MultiAdapterModel {
  public:
-  explicit MultiAdapterModel(std::unique_ptr<Model> base) : model_(std::move(base)) {}
+  // `device`: where the model and its adapters compute.
+  explicit MultiAdapterModel(std::unique_ptr<Model> base, Device device = cpu) : model_(std::move(base)) {
+    model_.to(device);
+  }
 
   // Adds the adapter of a native or PEFT directory. Its number: 1, 2, … Throws as load_adapter.
   size_t load(const std::filesystem::path& directory);

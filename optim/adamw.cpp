@@ -15,7 +15,7 @@ AdamW::AdamW(std::vector<Parameter> parameters, const AdamWOptions& options)
   require<ConfigError>(options.eps >= 0, "adamw: eps: {}: expected at least 0", options.eps);
 }
 
-void AdamW::update(std::span<const Update> updates) {
+void AdamW::update(std::span<const Update> updates, const Tensor& gate) {
   std::vector<kernels::AdamWTerm> terms;
   for (const Update& u : updates)
     terms.push_back({.parameter = u.parameter.value,
@@ -26,7 +26,7 @@ void AdamW::update(std::span<const Update> updates) {
                      .lr = u.lr,
                      .weight_decay = u.weight_decay,
                      .step = u.number});
-  kernels::adamw_update(terms, {options_.beta1, options_.beta2, options_.eps});
+  kernels::adamw_update(terms, {options_.beta1, options_.beta2, options_.eps}, gate);
 }
 
 }  // namespace mora

@@ -17,7 +17,7 @@ class AdamW final : public Optimizer {
   AdamW(std::vector<Parameter> parameters, const AdamWOptions& options);
 
  protected:
-  void update(std::span<const Update> updates) override;
+  void update(std::span<const Update> updates, const Tensor& gate) override;
 
  private:
   AdamWOptions options_;

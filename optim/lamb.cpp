@@ -12,7 +12,7 @@ Lamb::Lamb(std::vector<Parameter> parameters, const LambOptions& options)
   require<ConfigError>(options.norm_floor >= 0, "lamb: norm_floor {}: expected at least 0", options.norm_floor);
 }
 
-void Lamb::update(std::span<const Update> updates) {
+void Lamb::update(std::span<const Update> updates, const Tensor& gate) {
   std::vector<kernels::LambTerm> terms;
   for (const Update& u : updates)
     terms.push_back({.parameter = u.parameter.value,
@@ -23,7 +23,7 @@ void Lamb::update(std::span<const Update> updates) {
                      .weight_decay = u.weight_decay,
                      .step = u.number,
                      .trust = u.parameter.is_weight});
-  kernels::lamb_update(terms, {options_.beta1, options_.beta2, options_.eps, options_.norm_floor});
+  kernels::lamb_update(terms, {options_.beta1, options_.beta2, options_.eps, options_.norm_floor}, gate);
 }
 
 }  // namespace mora

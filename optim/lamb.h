@@ -22,7 +22,7 @@ class Lamb final : public Optimizer {
   Lamb(std::vector<Parameter> parameters, const LambOptions& options);
 
  protected:
-  void update(std::span<const Update> updates) override;
+  void update(std::span<const Update> updates, const Tensor& gate) override;
 
  private:
   LambOptions options_;

@@ -26,7 +26,7 @@ class Lars final : public Optimizer {
   Lars(std::vector<Parameter> parameters, const LarsOptions& options);
 
  protected:
-  void update(std::span<const Update> updates) override;
+  void update(std::span<const Update> updates, const Tensor& gate) override;
 
  private:
   double local_rate(const Update& update, double weight_norm, double gradient_norm) const;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/optimizer.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
 #include "optim/lamb.h"
@@ -53,13 +54,30 @@ MoRAOptimizer::Outcome MoRAOptimizer::step(Tensors& gradients, double lr, Gradie
     if (!std::isfinite(norm)) return {.gradient_norm = norm, .not_finite = first_not_finite(gradients)};
     if (!sam_->sharpen(parameters(), gradients, again)) return {.not_finite = "the loss of SAM's second pass"};
   }
-  Outcome outcome{.gradient_norm = clip_grad_norm(gradients, clip_.value_or(no_limit))};
-  if (!std::isfinite(outcome.gradient_norm)) {
-    outcome.not_finite = first_not_finite(gradients);
-    return outcome;
+  return outcome(begin(gradients, lr), gradients);
+}
+
+MoRAOptimizer::Begun MoRAOptimizer::begin(Tensors& gradients, double lr, const Tensor& loss) {
+  Tensors defined;
+  Begun begun;
+  for (const Tensor& g : gradients) {
+    begun.had_gradient.push_back(g.defined());
+    if (g.defined()) defined.push_back(g);
   }
-  base_->step(gradients, lr);
-  outcome.applied = true;
+  const kernels::Clipped clipped = kernels::clip(defined, clip_.value_or(no_limit), loss);
+  begun.gradient_norm = clipped.norm;
+  begun.gate = clipped.gate;
+  base_->step(gradients, lr, clipped.gate);
+  return begun;
+}
+
+MoRAOptimizer::Outcome MoRAOptimizer::outcome(const Begun& begun, std::span<Tensor> gradients) {
+  Outcome outcome{.gradient_norm = begun.gradient_norm.item(), .applied = !std::isnan(begun.gate.item())};
+  if (outcome.applied) return outcome;
+  base_->take_back(begun.had_gradient);
+  outcome.not_finite = std::isfinite(outcome.gradient_norm) ? "the loss"
+                       : gradients.empty()                  ? "the gradient"
+                                                            : first_not_finite(gradients);
   return outcome;
 }
 

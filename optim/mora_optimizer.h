@@ -39,6 +39,16 @@ class MoRAOptimizer {
   // replaced by SAM's and clipped in place. `again` is asked for SAM's second pass.
   Outcome step(Tensors& gradients, double lr, GradientFunction again);
 
+  // An update whose outcome a device does not know yet.
+  struct Begun {
+    Tensor gradient_norm, gate;  // f64 (1)
+    std::vector<bool> had_gradient;
+  };
+  // As step, without SAM and without waiting: nothing is changed either where `loss`, one number, is not finite.
+  Begun begin(Tensors& gradients, double lr, const Tensor& loss = {});
+  // Waits for the outcome. `gradients`, where they are still there: so that the first that is not finite is named.
+  Outcome outcome(const Begun& begun, std::span<Tensor> gradients = {});
+
   const std::vector<Parameter>& parameters() const { return base_->parameters(); }
   std::vector<NamedTensor> state() const;
   void load_state(std::vector<NamedTensor> saved);

@@ -35,7 +35,7 @@ Optimizer::Moments Optimizer::fresh(const Parameter& parameter) const {
   return m;
 }
 
-void Optimizer::step(std::span<const Tensor> gradients, double lr) {
+void Optimizer::step(std::span<const Tensor> gradients, double lr, const Tensor& gate) {
   require<ShapeError>(gradients.size() == parameters_.size(), "optimizer: {} gradients for {} parameters",
                       gradients.size(), parameters_.size());
   std::vector<Update> updates;
@@ -47,8 +47,13 @@ void Optimizer::step(std::span<const Tensor> gradients, double lr) {
     updates.push_back({p, gradients[i], moments_[i], lr * p.lr_scale * p.rank_scale,
                        p.weight_decay.value_or(weight_decay_), moments_[i].steps() + 1});
   }
-  update(updates);
+  update(updates, gate);
   for (const Update& u : updates) *u.moments.step.mutable_data<int64_t>() += 1;
+}
+
+void Optimizer::take_back(const std::vector<bool>& had_gradient) {
+  for (size_t i = 0; i < moments_.size(); ++i)
+    if (had_gradient[i]) *moments_[i].step.mutable_data<int64_t>() -= 1;
 }
 
 std::vector<NamedTensor> Optimizer::state() const {

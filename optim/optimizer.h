@@ -34,8 +34,11 @@ class Optimizer {
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
   // One update in place with learning rate `lr`. gradients[i] belongs to parameters()[i]; an undefined one leaves its
-  // parameter, moments and step count as they are. Throws ShapeError when counts or shapes differ.
-  void step(std::span<const Tensor> gradients, double lr);
+  // parameter, moments and step count as they are. Throws ShapeError when counts or shapes differ. Where `gate` is NaN
+  // (kernels/optimizer.h) no update is made, but for the step counts: take_back, once it is known.
+  void step(std::span<const Tensor> gradients, double lr, const Tensor& gate = {});
+  // A step of the parameters with gradients was not made: they have made one less.
+  void take_back(const std::vector<bool>& had_gradient);
 
   // Everything a checkpoint needs to go on: each moment as "PARAMETER.MOMENT" and the updates made so far as
   // "PARAMETER.step" (i64, 1). The tensors are the live ones.
@@ -65,7 +68,7 @@ class Optimizer {
   };
 
   Optimizer(std::vector<Parameter> parameters, std::vector<std::string> moment_names, double weight_decay);
-  virtual void update(std::span<const Update> updates) = 0;
+  virtual void update(std::span<const Update> updates, const Tensor& gate) = 0;
 
  private:
   Moments fresh(const Parameter& parameter) const;

@@ -15,7 +15,7 @@ Sgd::Sgd(std::vector<Parameter> parameters, const SgdOptions& options)
                        "sgd: nesterov needs a momentum above 0 and no dampening");
 }
 
-void Sgd::update(std::span<const Update> updates) {
+void Sgd::update(std::span<const Update> updates, const Tensor& gate) {
   std::vector<kernels::SgdTerm> terms;
   for (const Update& u : updates)
     terms.push_back({.parameter = u.parameter.value,
@@ -24,7 +24,7 @@ void Sgd::update(std::span<const Update> updates) {
                      .lr = u.lr,
                      .weight_decay = u.weight_decay,
                      .first = u.number == 1});
-  kernels::sgd_update(terms, {options_.momentum, options_.dampening, options_.nesterov});
+  kernels::sgd_update(terms, {options_.momentum, options_.dampening, options_.nesterov}, gate);
 }
 
 }  // namespace mora

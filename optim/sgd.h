@@ -18,7 +18,7 @@ class Sgd final : public Optimizer {
   Sgd(std::vector<Parameter> parameters, const SgdOptions& options);
 
  protected:
-  void update(std::span<const Update> updates) override;
+  void update(std::span<const Update> updates, const Tensor& gate) override;
 
  private:
   SgdOptions options_;

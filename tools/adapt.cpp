@@ -15,6 +15,7 @@ struct Arguments {
 
 void run(Arguments& a, Session& session) {
   a.options.data.train = {a.data};
+  a.options.device = session.device;
   const TrainResult result = adapt(a.options);
   session.print_result(to_json(result));
   if (!session.json) fmt::print("{}/adapter: {} updates, loss {:.4f}\n", result.out, result.steps, result.train_loss);
@@ -24,9 +25,9 @@ void run(Arguments& a, Session& session) {
 
 void add_adapt(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
-      add_command(program, session, "adapt", "an adapter from a few examples, by what meta-train learned",
-                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "adapt", "an adapter from a few examples, by what meta-train learned",
+      [a, &session] { run(*a, session); }, Devices::all);
   command->add_option("--meta", a->options.meta, "the run directory of mora meta-train")->required()->type_name("DIR");
   command->add_option("--data", a->data, "the examples: .tsv, .csv or .jsonl; all are learned from")
       ->required()

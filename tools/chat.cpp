@@ -27,7 +27,7 @@ struct Arguments {
 
 class Chat {
  public:
-  explicit Chat(const Arguments& a)
+  Chat(const Arguments& a, Device device)
       : a_(a),
         tokenizer_(load_tokenizer(a.model)),
         template_(template_of(a.model, a.adapter)),
@@ -35,6 +35,7 @@ class Chat {
         options_(a.options),
         terminal_(isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1),
         colour_(terminal_ && !std::getenv("NO_COLOR")) {
+    model_.to(device);
     options_.stop_tokens = stop_tokens(model_.base(), tokenizer_);
     if (!a.adapter.empty()) switch_adapter();
     clear();
@@ -138,7 +139,7 @@ class Chat {
 
 void run(const Arguments& a, const Session& session) {
   a.options.sampling.check();
-  Chat chat(a);
+  Chat chat(a, session.device);
   chat.run();
   session.print_result({{"answers", chat.answers()}, {"tokens", chat.tokens()}});
 }
@@ -147,8 +148,9 @@ void run(const Arguments& a, const Session& session) {
 
 void add_chat(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "chat", "talk to a language model, with its adapter on and off",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "chat", "talk to a language model, with its adapter on and off",
+      [a, &session] { run(*a, session); }, Devices::all);
   command->add_option("--model", a->model, "a Hugging Face directory or a .gguf file")->required()->type_name("MODEL");
   command->add_option("--adapter", a->adapter, "an adapter directory; /adapter switches it")->type_name("DIR");
   command->add_option("--system", a->system, "a system message that opens the conversation")->type_name("TEXT");

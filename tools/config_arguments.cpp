@@ -4,6 +4,12 @@
 
 namespace mora {
 
+Config ConfigArguments::load(const Session& session) const {
+  Config config = load_config(file, overrides);
+  if (session.device != cpu) config.device = session.device_word;
+  return config;
+}
+
 std::string ConfigArguments::words() const {
   std::string text = shell_quote(file);
   for (const std::string& word : overrides) text += " " + shell_quote(word);

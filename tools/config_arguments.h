@@ -10,7 +10,8 @@ struct ConfigArguments {
   std::string file;
   std::vector<std::string> overrides;
 
-  Config load() const { return load_config(file, overrides); }
+  // --device wins over the file's.
+  Config load(const Session& session) const;
   std::string words() const;  // for a command line
 };
 

@@ -14,7 +14,7 @@ struct Arguments {
 };
 
 void run(const Arguments& a, Session& session) {
-  const Config config = a.config.load();
+  const Config config = a.config.load(session);
   const TrainResult result =
       meta_train(config, {.resume = a.resume, .quiet = session.quiet, .signal = watch_signals()});
   finish_run(result);
@@ -29,9 +29,9 @@ void run(const Arguments& a, Session& session) {
 
 void add_meta_train(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "meta-train",
-                                  "learn a start from which few examples of a new task are enough; writes `out`",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "meta-train", "learn a start from which few examples of a new task are enough; writes `out`",
+      [a, &session] { run(*a, session); }, Devices::all);
   add_options(*command, a->config);
   command->add_flag("--resume", a->resume, "go on from the run's last checkpoint");
 }

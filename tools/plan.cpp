@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/cuda.h"
 #include "mora/training/memory_plan.h"
 #include "mora/training/process_memory.h"
 #include "tools/config_arguments.h"
@@ -58,19 +59,22 @@ void print_advice(const Advice& advice, int64_t limit) {
 }
 
 void run(const Arguments& a, Session& session) {
-  const Config config = a.config.load();
-  const int64_t limit = a.gigabytes > 0 ? int64_t(a.gigabytes * 1e9) : available_bytes();  // 0: not known
+  const Config config = a.config.load(session);
+  const Device device = cuda::usable_device(config.device, "device:");
+  const int64_t limit = a.gigabytes > 0 ? int64_t(a.gigabytes * 1e9)
+                        : device == cpu ? available_bytes()  // 0: not known
+                                        : cuda::describe(device.index).free_bytes;
   // To measure what does not fit would end in what the plan is there to avoid.
   const MemoryPlan plan = limit > 0 ? plan_memory(config, a.measure, limit) : plan_memory(config, a.measure);
   const bool fits = limit == 0 || plan.peak_bytes <= limit;
   const Advice advice = fits ? Advice{} : advise(config, limit);
   if (!session.json) {
     auto line = [](const char* what, int64_t bytes) { fmt::print("{:<36}{:>10.1f} MB\n", what, double(bytes) / 1e6); };
-    line("frozen weights, packed copies", plan.weights_bytes);
+    line(device == cpu ? "frozen weights, packed copies" : "frozen weights", plan.weights_bytes);
     line("trained parameters", plan.adapter_bytes);
     line("gradients and optimizer", plan.optimizer_bytes);
     line("activations of the longest batch", plan.activation_bytes);
-    line("peak of the process", plan.peak_bytes);
+    line(device == cpu ? "peak of the process" : "peak of the card", plan.peak_bytes);
     fmt::print("{:<36}{:>10}\n", "updates", plan.steps);
     if (plan.seconds_per_step)
       fmt::print("{:<36}{:>10.2f} s, {:.0f} s in all without evaluation\n", "an update", *plan.seconds_per_step,
@@ -94,8 +98,9 @@ void run(const Arguments& a, Session& session) {
 
 void add_plan(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "plan", "the memory and time of a run, before it starts",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "plan", "the memory and time of a run, before it starts", [a, &session] { run(*a, session); },
+      Devices::all);
   add_options(*command, a->config);
   command->add_flag("!--no-measure", a->measure, "estimate from the shapes; do not run the longest batch");
   command->add_option("--memory", a->gigabytes, "GB that the run has to fit into (default: what is free)")

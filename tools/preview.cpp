@@ -88,7 +88,7 @@ void show_histogram(const std::vector<Range>& ranges) {
 }
 
 void run(const Arguments& a, Session& session) {
-  const Config config = a.config.load();
+  const Config config = a.config.load(session);
   const TaskData data = read_training_data(config_of_task(config, 0)).train;
   const Tokenizer tokenizer = load_tokenizer(config.model);
   nlohmann::ordered_json rows = nlohmann::ordered_json::array(), bars = nlohmann::ordered_json::array();

@@ -29,6 +29,7 @@ std::pair<std::string, std::string> named_adapter(const std::string& word) {
 void run(Arguments& a, Session& session) {
   for (const std::string& word : a.adapters) a.model.adapters.push_back(named_adapter(word));
   a.model.precision = a.precision == "bf16" ? DType::bf16 : DType::f32;
+  a.model.device = session.device;
   a.server.http.body_bytes = a.body_megabytes << 20;
   a.server.log = [&session](const std::string& line) { session.note(line); };
   a.server.obey_signals = true;
@@ -53,9 +54,9 @@ void run(Arguments& a, Session& session) {
 
 void add_serve(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
-      add_command(program, session, "serve", "answer programs on this machine through OpenAI's API, adapters by name",
-                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "serve", "answer programs on this machine through OpenAI's API, adapters by name",
+      [a, &session] { run(*a, session); }, Devices::all);
   command->add_option("--model", a->model.model, "a Hugging Face directory or a .gguf file")
       ->required()
       ->type_name("MODEL");

@@ -22,7 +22,7 @@ void show(const Sharpness& s, int64_t rows) {
 }
 
 void run(const Arguments& a, Session& session) {
-  auto [opened, task, data] = open(a.of);
+  auto [opened, task, data] = open(a.of, session.device);
   if (a.rows < data.size()) {  // spread over the file
     std::vector<int64_t> chosen(static_cast<size_t>(a.rows));
     for (size_t i = 0; i < chosen.size(); ++i) chosen[i] = int64_t(i) * data.size() / a.rows;
@@ -46,9 +46,9 @@ void run(const Arguments& a, Session& session) {
 
 void add_sharpness(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command =
-      add_command(program, session, "sharpness", "top Hessian eigenvalue over an adapter, and the loss around it",
-                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "sharpness", "top Hessian eigenvalue over an adapter, and the loss around it",
+      [a, &session] { run(*a, session); }, Devices::all);
   add_options(*command, a->of);
   command->get_option("--adapter")->required();
   auto count = [&](const char* name, int64_t& value, const char* meaning) {

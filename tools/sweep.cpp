@@ -92,13 +92,13 @@ int train_point(const Config& config, const Session& session) {
 }
 
 void run(const Arguments& a, Session& session) {
-  const fs::path out = a.config.load().out;
+  const fs::path out = a.config.load(session).out;
   const auto points = points_of(a.grids);
   std::vector<Config> configs;  // all are read first: a wrong value shows before the first run
   for (const auto& point : points) {
     ConfigArguments with = a.config;
     with.overrides.insert(with.overrides.end(), point.begin(), point.end());
-    configs.push_back(with.load());
+    configs.push_back(with.load(session));
     configs.back().out = (out / name_of_point(point)).string();
     for (size_t i = 0; i + 1 < configs.size(); ++i)
       require<ConfigError>(configs[i].out != configs.back().out,
@@ -126,8 +126,9 @@ void run(const Arguments& a, Session& session) {
 
 void add_sweep(CLI::App& program, Session& session) {
   auto a = std::make_shared<Arguments>();
-  CLI::App* command = add_command(program, session, "sweep", "a run for each point of a grid of settings; resumable",
-                                  [a, &session] { run(*a, session); });
+  CLI::App* command = add_command(
+      program, session, "sweep", "a run for each point of a grid of settings; resumable",
+      [a, &session] { run(*a, session); }, Devices::all);
   add_options(*command, a->config);
   command->add_option("--grid", a->grids, "a setting and its values, as optimizer.lr=1e-4,3e-4; may be given again")
       ->required()

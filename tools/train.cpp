@@ -13,8 +13,7 @@ struct Arguments {
 };
 
 void run(const Arguments& arguments, Session& session) {
-  Config config = arguments.config.load();
-  if (session.device != cpu) config.device = session.device_word;
+  const Config config = arguments.config.load(session);
   const TrainResult result =
       train(config, {.resume = arguments.resume, .quiet = session.quiet, .signal = watch_signals()});
   finish_run(result);

@@ -7,7 +7,9 @@ namespace mora {
 namespace ops {
 
 Tensors FrozenLinear::vjp(const Saved&, const Tensor& gy, Need) const { return {apply(FrozenLinearAdjoint{w}, gy)}; }
-Tensor FrozenLinearAdjoint::matched(const Tensor& weight, const Tensor& like) { return cast(weight, like.dtype()); }
+Tensor FrozenLinearAdjoint::matched(const Tensor& weight, const Tensor& like) {
+  return cast(weight.to(like.device()), like.dtype());
+}
 
 }  // namespace ops
 

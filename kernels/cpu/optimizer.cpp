@@ -306,9 +306,15 @@ std::vector<double> products(std::span<const Tensor> xs, std::span<const Tensor>
   return sums;
 }
 
+bool is_closed(const Tensor& gate) {
+  check_gate(mora::cpu, gate);
+  return gate.defined() && std::isnan(*gate.data<double>());
+}
+
 }  // namespace
 
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate) {
+  if (is_closed(gate)) return;
   for (SgdTerm& term : terms) {
     check_term("sgd", mora::cpu, term.parameter, {&term.gradient, &term.buffer});
     for (Tensor* t : {&term.parameter, &term.buffer})
@@ -319,7 +325,8 @@ void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
   });
 }
 
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate) {
+  if (is_closed(gate)) return;
   for (AdamWTerm& term : terms) {
     check_term("adamw", mora::cpu, term.parameter, {&term.gradient, &term.mean, &term.square, &term.largest});
     for (Tensor* t : {&term.parameter, &term.mean, &term.square, &term.largest})
@@ -330,7 +337,8 @@ void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
   });
 }
 
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate) {
+  if (is_closed(gate)) return;
   for (LambTerm& term : terms) {
     check_term("lamb", mora::cpu, term.parameter, {&term.gradient, &term.mean, &term.square});
     for (Tensor* t : {&term.parameter, &term.mean, &term.square}) t->mutable_raw();
@@ -404,6 +412,16 @@ void scale_all(std::span<Tensor> tensors, double factor) {
   for_pieces(tensors, [&](size_t, const Piece& piece) {
     HWY_DYNAMIC_DISPATCH(scale_target)(tensors[piece.term], factor, piece.begin, piece.end);
   });
+}
+
+Clipped clip(std::span<Tensor> gradients, double most, const Tensor& loss) {
+  check_loss(mora::cpu, loss);
+  const double norm = global_norm(gradients), of_loss = loss.defined() ? loss.item() : 0;
+  const bool finite = std::isfinite(norm) && std::isfinite(of_loss);
+  const double gate = finite ? std::min(1.0, most / (norm + 1e-6)) : NAN;
+  if (gate < 1) scale_all(gradients, gate);
+  const auto number = [](double value) { return Tensor::from(std::vector<double>{value}, {1}); };
+  return {number(norm), number(gate)};
 }
 
 }  // namespace mora::kernels::cpu

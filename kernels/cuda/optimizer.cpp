@@ -79,9 +79,8 @@ double total_of(const std::vector<double>& sums) {
   return total;
 }
 
-std::vector<double> products(std::string_view op, std::span<const Tensor> xs, std::span<const Tensor> ys) {
-  const Device device = xs.front().device();
-  check_pairs(op, device, xs, ys);
+Groups<Pair> pairs(std::string_view op, std::span<const Tensor> xs, std::span<const Tensor> ys) {
+  check_pairs(op, xs.front().device(), xs, ys);
   Groups<Pair> groups;
   for (size_t i = 0; i < xs.size(); ++i) {
     require_floating(op, xs[i]);
@@ -90,7 +89,28 @@ std::vector<double> products(std::string_view op, std::span<const Tensor> xs, st
     pair.y = pointer(ys[i]);
     groups[size_t(xs[i].dtype())].add(i, pair, xs[i].numel(), {pair.x, pair.y});
   }
-  return sums_of(groups, xs.size(), device, launch_products);
+  return groups;
+}
+
+std::vector<double> products(std::string_view op, std::span<const Tensor> xs, std::span<const Tensor> ys) {
+  Groups<Pair> groups = pairs(op, xs, ys);
+  return sums_of(groups, xs.size(), xs.front().device(), launch_products);
+}
+
+// gate: undefined, or what the tensors are multiplied by besides.
+void scale(std::span<Tensor> tensors, double factor, const Tensor& gate) {
+  const Device device = tensors.front().device();
+  Groups<Scaling> groups;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    Tensor& t = tensors[i];
+    check_scaled(device, t);
+    require_floating("scale_all", t);
+    Scaling step;
+    step.x = pointer_to_write(t);
+    step.factor = factor;
+    groups[size_t(t.dtype())].add(i, step, t.numel(), {step.x});
+  }
+  launch_groups(groups, device, [&](const Table<Scaling>& table) { launch_scale(table, view(gate)); });
 }
 
 Groups<Perturbation> perturbations(std::string_view op, Device device, std::span<const PerturbationTerm> terms,
@@ -112,8 +132,9 @@ Groups<Perturbation> perturbations(std::string_view op, Device device, std::span
 
 }  // namespace
 
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate) {
   const Device device = terms.front().parameter.device();
+  check_gate(device, gate);
   Groups<SgdStep> groups;
   for (size_t i = 0; i < terms.size(); ++i) {
     SgdTerm& term = terms[i];
@@ -132,11 +153,12 @@ void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule) {
     groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
                                                {step.parameter, step.gradient, step.buffer});
   }
-  launch_groups(groups, device, launch_sgd);
+  launch_groups(groups, device, [&](const Table<SgdStep>& table) { launch_sgd(table, view(gate)); });
 }
 
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate) {
   const Device device = terms.front().parameter.device();
+  check_gate(device, gate);
   Groups<AdamWStep> groups;
   for (size_t i = 0; i < terms.size(); ++i) {
     AdamWTerm& term = terms[i];
@@ -156,11 +178,12 @@ void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule) {
     groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
                                                {step.parameter, step.gradient, step.mean, step.square, step.largest});
   }
-  launch_groups(groups, device, launch_adamw);
+  launch_groups(groups, device, [&](const Table<AdamWStep>& table) { launch_adamw(table, view(gate)); });
 }
 
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate) {
   const Device device = terms.front().parameter.device();
+  check_gate(device, gate);
   Groups<LambStep> groups;
   for (size_t i = 0; i < terms.size(); ++i) {
     LambTerm& term = terms[i];
@@ -184,7 +207,7 @@ void lamb_update(std::span<LambTerm> terms, const LambRule& rule) {
   }
   launch_groups(groups, device, [&](const Table<LambStep>& table) {
     Tensor parts = scratch(2 * table.pieces, device), rates = scratch(table.size, device);
-    launch_lamb(table, output(parts), output(rates));
+    launch_lamb(table, output(parts), output(rates), view(gate));
   });
 }
 
@@ -215,19 +238,23 @@ void perturb(std::span<PerturbationTerm> terms, double eta, double factor) {
   launch_groups(groups, device, launch_perturb);
 }
 
-void scale_all(std::span<Tensor> tensors, double factor) {
-  const Device device = tensors.front().device();
-  Groups<Scaling> groups;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    Tensor& t = tensors[i];
-    check_scaled(device, t);
-    require_floating("scale_all", t);
-    Scaling step;
-    step.x = pointer_to_write(t);
-    step.factor = factor;
-    groups[size_t(t.dtype())].add(i, step, t.numel(), {step.x});
-  }
-  launch_groups(groups, device, launch_scale);
+void scale_all(std::span<Tensor> tensors, double factor) { scale(tensors, factor, Tensor()); }
+
+Clipped clip(std::span<Tensor> gradients, double most, const Tensor& loss) {
+  const Device device = gradients.front().device();
+  check_loss(device, loss);
+  Groups<Pair> groups = pairs("clip", gradients, gradients);
+  Tensor squares = scratch(std::ssize(gradients), device);
+  int64_t done = 0;
+  launch_groups(groups, device, [&](const Table<Pair>& table) {
+    Tensor parts = scratch(table.pieces, device), own = squares.alias({table.size}, {1}, done);
+    launch_products(table, output(parts), output(own));
+    done += table.size;
+  });
+  Clipped clipped{scratch(1, device), scratch(1, device)};
+  launch_clip(view(squares), view(loss), most, output(clipped.norm), output(clipped.gate));
+  scale(gradients, 1, clipped.gate);
+  return clipped;
 }
 
 }  // namespace mora::kernels::cuda

@@ -32,6 +32,12 @@ SIMT_DEVICE void for_each_of_piece(const Term& term, int64_t piece, F f) {
   for_each_of_row<T, piece_threads>(begin, rest < elements_of_piece ? rest : elements_of_piece, term.packed, f);
 }
 
+// Whether an update may be made: there is no gate, or it is not NaN.
+SIMT_DEVICE bool is_open(const Array<const double>& gate) {
+  const double g = gate.size > 0 ? double(gate[0]) : 0;
+  return g == g;
+}
+
 // Rule: a struct with its term's type S and `template <class T, int N> void update(const S&, int64_t term, int64_t i)`
 // for elements i … i + N − 1 of the term's tensors.
 template <class T, class Rule>
@@ -40,8 +46,10 @@ struct Update {
   Array<const typename Rule::S> terms;
   int64_t pieces;
   Rule rule;
+  Array<const double> gate;
 
   SIMT_DEVICE void operator()() const {
+    if (!is_open(gate)) return;
     for (int64_t piece = simt::block_index().x; piece < pieces; piece += simt::grid_size().x) {
       const int64_t t = term_of_piece(terms, piece);
       const typename Rule::S term = terms[t];
@@ -59,8 +67,10 @@ struct PartSums {
   Array<const typename Rule::S> terms;
   int64_t pieces;
   Array<double> parts;
+  Array<const double> gate;
 
   SIMT_DEVICE void operator()() const {
+    if (!is_open(gate)) return;
     for (int64_t piece = simt::block_index().x; piece < pieces; piece += simt::grid_size().x) {
       const typename Rule::S term = terms[term_of_piece(terms, piece)];
       double sums[Rule::sums] = {};
@@ -81,8 +91,10 @@ struct TermSums {
   Array<const typename Rule::S> terms;
   Array<const double> parts;
   Array<double> results;
+  Array<const double> gate;
 
   SIMT_DEVICE void operator()() const {
+    if (!is_open(gate)) return;
     for (int64_t t = simt::block_index().x; t < terms.size; t += simt::grid_size().x) {
       const typename Rule::S term = terms[t];
       const int64_t pieces = (term.size + elements_of_piece - 1) / elements_of_piece;
@@ -252,13 +264,37 @@ struct Perturb {
 
 struct Scale {
   using S = Scaling;
+  Array<const double> gate;
 
   template <class T, int N>
   SIMT_DEVICE void update(const S& s, int64_t, int64_t i) const {
     Compute<T> x[N];
     read(of_term<const T>(s.x, s), i, x);
-    for (int k = 0; k < N; ++k) x[k] *= Compute<T>(s.factor);
+    const double factor = gate.size > 0 ? s.factor * double(gate[0]) : s.factor;
+    for (int k = 0; k < N; ++k) x[k] *= Compute<T>(factor);
     write(of_term<T>(s.x, s), i, x);
+  }
+};
+
+// The norm, and the gate: the sum of the squares is of one block's threads.
+template <class L>
+struct Clip {
+  static constexpr int threads = piece_threads;
+  Array<const double> squares;
+  Array<const L> loss;
+  double most;
+  Array<double> norm, gate;
+
+  SIMT_DEVICE void operator()() const {
+    double sum = 0;
+    for (int64_t i = simt::thread_index(); i < squares.size; i += threads) sum += squares[i];
+    sum = Team<threads>::sum(sum);
+    if (simt::thread_index() != 0) return;
+    const double length = sqrt(sum), factor = most / (length + 1e-6);
+    const double of_loss = loss.size > 0 ? double(widen(L(loss[0]))) : 0;
+    const double no_hindrance = (length - length) + (of_loss - of_loss);  // 0, or NaN
+    norm[0] = length;
+    gate[0] = no_hindrance + (factor < 1 ? factor : 1);
   }
 };
 
@@ -274,32 +310,34 @@ void visit_parameter(DType dtype, F f) {
 }
 
 template <class T, class Rule>
-void launch_update(const Table<typename Rule::S>& table, const Rule& rule) {
-  simt::launch(simt::blocks_for(table.pieces, 1), Update<T, Rule>{terms_of(table), table.pieces, rule});
+void launch_update(const Table<typename Rule::S>& table, const Rule& rule, const View& gate = {}) {
+  simt::launch(simt::blocks_for(table.pieces, 1),
+               Update<T, Rule>{terms_of(table), table.pieces, rule, elements<const double>(gate)});
 }
 
 template <class T, class Rule>
-void launch_sums(const Table<typename Rule::S>& table, const View& parts, const View& results) {
+void launch_sums(const Table<typename Rule::S>& table, const View& parts, const View& results, const View& gate = {}) {
+  const auto open = elements<const double>(gate);
   simt::launch(simt::blocks_for(table.pieces, 1),
-               PartSums<T, Rule>{terms_of(table), table.pieces, elements<double>(parts)});
+               PartSums<T, Rule>{terms_of(table), table.pieces, elements<double>(parts), open});
   simt::launch(simt::blocks_for(table.size, 1),
-               TermSums<Rule>{terms_of(table), elements<const double>(parts), elements<double>(results)});
+               TermSums<Rule>{terms_of(table), elements<const double>(parts), elements<double>(results), open});
 }
 
 }  // namespace
 
-void launch_sgd(const Table<SgdStep>& table) {
-  visit_parameter(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, Sgd{}); });
+void launch_sgd(const Table<SgdStep>& table, View gate) {
+  visit_parameter(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, Sgd{}, gate); });
 }
 
-void launch_adamw(const Table<AdamWStep>& table) {
-  visit_parameter(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, AdamW{}); });
+void launch_adamw(const Table<AdamWStep>& table, View gate) {
+  visit_parameter(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, AdamW{}, gate); });
 }
 
-void launch_lamb(const Table<LambStep>& table, View parts, View rates) {
+void launch_lamb(const Table<LambStep>& table, View parts, View rates, View gate) {
   visit_parameter(table.dtype, [&](auto t) {
-    launch_sums<decltype(t), LambMoments>(table, parts, rates);
-    launch_update<decltype(t)>(table, Lamb{elements<const double>(rates)});
+    launch_sums<decltype(t), LambMoments>(table, parts, rates, gate);
+    launch_update<decltype(t)>(table, Lamb{elements<const double>(rates)}, gate);
   });
 }
 
@@ -307,8 +345,16 @@ void launch_perturb(const Table<Perturbation>& table) {
   visit_parameter(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, Perturb{}); });
 }
 
-void launch_scale(const Table<Scaling>& table) {
-  visit_floating(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, Scale{}); });
+void launch_scale(const Table<Scaling>& table, View gate) {
+  visit_floating(table.dtype,
+                 [&](auto t) { launch_update<decltype(t)>(table, Scale{elements<const double>(gate)}, gate); });
+}
+
+void launch_clip(View squares, View loss, double most, View norm, View gate) {
+  visit_floating(loss.dtype, [&](auto t) {
+    simt::launch({1}, Clip<decltype(t)>{elements<const double>(squares), elements<const decltype(t)>(loss), most,
+                                        elements<double>(norm), elements<double>(gate)});
+  });
 }
 
 void launch_products(const Table<Pair>& table, View parts, View sums) {

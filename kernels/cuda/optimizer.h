@@ -58,12 +58,16 @@ struct Table {
   DType dtype = DType::f32;
 };
 
-void launch_sgd(const Table<SgdStep>& table);
-void launch_adamw(const Table<AdamWStep>& table);
+// gate: f64 (1), or absent. Where it is NaN, nothing is changed.
+void launch_sgd(const Table<SgdStep>& table, View gate);
+void launch_adamw(const Table<AdamWStep>& table, View gate);
 // parts: f64 (2 · pieces), rates: f64 (terms): scratch.
-void launch_lamb(const Table<LambStep>& table, View parts, View rates);
+void launch_lamb(const Table<LambStep>& table, View parts, View rates, View gate);
 void launch_perturb(const Table<Perturbation>& table);
-void launch_scale(const Table<Scaling>& table);
+// x *= factor, and times the gate where there is one.
+void launch_scale(const Table<Scaling>& table, View gate);
+// norm and gate, f64 (1), of kernels::clip. squares: f64 (terms); loss: one number, or absent.
+void launch_clip(View squares, View loss, double most, View norm, View gate);
 // sums[t]: of term t's products or squares. parts: f64 (pieces), scratch; sums: f64 (terms).
 void launch_products(const Table<Pair>& table, View parts, View sums);
 void launch_perturbation_squares(const Table<Perturbation>& table, View parts, View sums);

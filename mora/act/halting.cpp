@@ -19,10 +19,10 @@ constexpr std::array<std::string_view, 2> loss_names = {"graves", "pondernet"};
 constexpr double prior_rate = 0.2;  // PonderNet's λ_p
 constexpr double least_weight = 1e-30;
 
-// Which tokens are at their last step: 1 or 0, row by row.
+// Which tokens are at their last step: 1 or 0, row by row; a device is waited for.
 std::vector<uint8_t> halting_rows(const Tensor& reached, double limit, bool last) {
   const NoGrad no_grad;
-  const Tensor sums = contiguous(cast(reached.detach(), DType::f64));
+  const Tensor sums = contiguous(cast(reached.detach(), DType::f64)).to(cpu);
   std::vector<uint8_t> halts;
   for (double sum : sums.values<double>()) halts.push_back(last || !(sum < limit));  // NaN halts
   return halts;
@@ -62,7 +62,7 @@ struct Halting::Tokens {
   std::vector<int32_t> ids;  // their rows of the batch
   bool all = true;           // none has halted yet
 
-  Tensor rows() const { return all ? Tensor() : Tensor::from(ids, {std::ssize(ids)}); }
+  Tensor rows() const { return all ? Tensor() : Tensor::from(ids, {std::ssize(ids)}).to(state.device()); }
   // Those that do not halt, after the step that made z and p.
   Tokens going_on(const std::vector<uint8_t>& halts, const Tensor& z, const Tensor& p) const {
     std::vector<int32_t> kept;
@@ -70,7 +70,7 @@ struct Halting::Tokens {
       if (!halts[i]) kept.push_back(int32_t(i));
     Tokens next{.state = {}, .spent = {}, .ids = {}, .all = all && kept.size() == halts.size()};
     for (int32_t i : kept) next.ids.push_back(ids[size_t(i)]);
-    const Tensor index = Tensor::from(kept, {std::ssize(kept)});
+    const Tensor index = Tensor::from(kept, {std::ssize(kept)}).to(state.device());
     const auto of_kept = [&](const Tensor& t) { return next.all ? t : gather_rows(contiguous(t), index); };
     next.state = of_kept(state) + tanh(of_kept(z));
     next.spent = of_kept(spent + p);
@@ -81,7 +81,9 @@ struct Halting::Tokens {
 Tensor Halting::run(const Tensor& start, Step step, Context& context, uint64_t layer) const {
   const int64_t tokens = start.dim(0);
   const DType wide = compute_dtype(start.dtype());
-  Tokens now{.state = start, .spent = Tensor::zeros({tokens, 1}, wide), .ids = std::vector<int32_t>(size_t(tokens))};
+  const Device device = start.device();
+  Tokens now{
+      .state = start, .spent = Tensor::zeros({tokens, 1}, wide, device), .ids = std::vector<int32_t>(size_t(tokens))};
   std::iota(now.ids.begin(), now.ids.end(), 0);
   Tensors parts;                   // pⁿ zⁿ of the tokens that took step n,
   std::vector<int32_t> part_rows;  // and which they are
@@ -89,7 +91,8 @@ Tensor Halting::run(const Tensor& start, Step step, Context& context, uint64_t l
   for (int64_t n = 1; n == 1 || !now.ids.empty(); ++n) {
     const Tensor z = step(now.state, now.rows()), p = probability(now);
     const std::vector<uint8_t> halts = halting_rows(now.spent + p, 1 - spec_.epsilon, n == spec_.max_steps);
-    const Tensor mask = cast(Tensor::from(std::vector<float>(halts.begin(), halts.end()), p.shape()), wide);
+    const std::vector<float> marks(halts.begin(), halts.end());
+    const Tensor mask = cast(Tensor::from(marks, p.shape()).to(device), wide);
     const Tensor weight = p * (1 - mask) + (1 - now.spent) * mask;
     parts.push_back(z * cast(weight, z.dtype()));
     part_rows.insert(part_rows.end(), now.ids.begin(), now.ids.end());
@@ -107,7 +110,7 @@ Tensor Halting::run(const Tensor& start, Step step, Context& context, uint64_t l
     noted.steps = double(part_rows.size());
   }
   if (parts.size() == 1) return parts[0];
-  const Tensor rows = Tensor::from(part_rows, {std::ssize(part_rows)});
+  const Tensor rows = Tensor::from(part_rows, {std::ssize(part_rows)}).to(device);
   return apply(ops::ScatterRows{rows, tokens, start.dtype()}, concat(parts, 0));
 }
 

@@ -46,7 +46,9 @@ double AdaLoRA::scaling() const { return spec().alpha / (double(spec().rank) + 1
 void AdaLoRA::resize(std::span<const int64_t> kept, int64_t added, const RandomStream& stream) {
   const int64_t in = a().dim(1), out = b().dim(0);
   Tensor old_a = select_components(a(), 0, kept, 0), old_b = select_components(b(), 1, kept, 0);
-  const Tensor new_a = gaussian({added, in}, stream, 0), new_b = gaussian({out, added}, stream, uint64_t(added * in));
+  const Device device = e_.device();
+  const Tensor new_a = gaussian({added, in}, stream, 0).to(device),
+               new_b = gaussian({out, added}, stream, uint64_t(added * in)).to(device);
   e_ = leaf(select_components(e_, 0, kept, added));
   if (added == 0) return replace(old_a, old_b);
   const NoGrad no_grad;

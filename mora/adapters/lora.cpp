@@ -14,8 +14,9 @@
 namespace mora {
 namespace {
 
-Tensor product(const Tensor& b, const Tensor& a, double scaling) {  // in f64
-  return matmul(cast(b.detach(), DType::f64), cast(a.detach(), DType::f64)) * scaling;
+Tensor product(const Tensor& b, const Tensor& a, double scaling) {  // in f64, on the processor
+  const auto wide = [](const Tensor& t) { return cast(t.detach().to(cpu), DType::f64); };
+  return matmul(wide(b), wide(a)) * scaling;
 }
 
 }  // namespace
@@ -99,11 +100,11 @@ void LoRA::replace(const Tensor& a, const Tensor& b) {
 
 void LoRA::resize(std::span<const int64_t> kept, int64_t added, const RandomStream& stream) {
   const double bound = 1 / std::sqrt(double(a_.dim(1)));
-  Tensor a = select_components(a_, 0, kept, added);
+  Tensor a = select_components(a_.to(cpu), 0, kept, added);
   float* fresh = a.mutable_data<float>() + int64_t(kept.size()) * a.dim(1);
   for (int64_t i = 0; i < added * a.dim(1); ++i)
     fresh[i] = float(bound * (2.0 * double(stream.uniform(uint64_t(i))) - 1.0));
-  replace(a, select_components(b_, 1, kept, added));
+  replace(a.to(b_.device()), select_components(b_, 1, kept, added));
 }
 
 std::optional<int> component_dimension(std::string_view name) {
@@ -113,6 +114,7 @@ std::optional<int> component_dimension(std::string_view name) {
 }
 
 Tensor select_components(const Tensor& t, int dim, std::span<const int64_t> kept, int64_t added) {
+  const Tensor source = t.to(cpu);
   Shape shape = t.shape();
   shape[dim] = int64_t(kept.size()) + added;
   Tensor selected = Tensor::zeros(shape, t.dtype());
@@ -120,12 +122,12 @@ Tensor select_components(const Tensor& t, int dim, std::span<const int64_t> kept
                 block = dim == 0 ? t.numel() / t.dim(0) : 1;  // a component is `rows` blocks
   const size_t bytes = size_t(block) * size_of(t.dtype());
   auto* to = static_cast<std::byte*>(selected.mutable_raw());
-  const auto* from = static_cast<const std::byte*>(t.raw());
+  const auto* from = static_cast<const std::byte*>(source.raw());
   for (int64_t row = 0; row < rows; ++row)
     for (size_t i = 0; i < kept.size(); ++i)
       std::memcpy(to + size_t(row * shape[dim] + int64_t(i)) * bytes, from + size_t(row * t.dim(dim) + kept[i]) * bytes,
                   bytes);
-  return selected;
+  return selected.to(t.device());
 }
 
 std::unique_ptr<LoRA> factorized_lora(const AdapterSpec& spec, const Tensor& weight, uint64_t seed, uint64_t index) {

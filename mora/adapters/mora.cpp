@@ -75,7 +75,7 @@ Tensor merge_blocks(const MoraOperator& op, const double* m) {
 bool is_one_row(OperatorKind kind) { return kind != OperatorKind::decouple && !is_rotation(kind); }
 
 Tensor merged_matrix(const MoraOperator& op, const Tensor& matrix) {
-  const Tensor m = cast(matrix, DType::f64);
+  const Tensor m = cast(matrix.to(cpu), DType::f64);
   return is_one_row(op.kind) ? merge_one_row(op, m.data<double>()) : merge_blocks(op, m.data<double>());
 }
 
@@ -141,7 +141,8 @@ Tensor MoRA::merged() const {
 }
 
 void MoRA::fold(OperatorKind op, int64_t rank) {
-  const auto values = matrix_.values<float>();
+  const Tensor here = matrix_.to(cpu);
+  const auto values = here.values<float>();
   if (std::any_of(values.begin(), values.end(), [](float v) { return v != 0; }))
     history_.push_back({operator_, matrix_.detach()});
   spec_.op = op;
@@ -149,7 +150,7 @@ void MoRA::fold(OperatorKind op, int64_t rank) {
   operator_.kind = op;
   operator_.rank = side_for(spec_, operator_.in, operator_.out);
   operator_.check();
-  matrix_ = leaf(Tensor::zeros({operator_.rank, operator_.rank}));
+  matrix_ = leaf(Tensor::zeros({operator_.rank, operator_.rank}, DType::f32, matrix_.device()));
 }
 
 bool MoRA::is_low_rank() const { return !obstacle(); }

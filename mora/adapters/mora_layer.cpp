@@ -58,6 +58,7 @@ void MoRALayer::to(Device device) {
   visit_parameters([&](const std::string&, Tensor& value) {
     if (value.device() != device) value = leaf(value.to(device));
   });
+  visit_constants([&](const std::string&, Tensor& value) { value = value.to(device); });
 }
 
 std::unique_ptr<MoRALayer> make_layer(const AdapterSpec& spec, const FrozenWeightPtr& w, uint64_t seed,

@@ -56,10 +56,10 @@ class MoRALayer {
   virtual void visit_parameters(ParameterVisitor visit) = 0;
   // Tensors that belong to the layer and are not trained.
   virtual void visit_constants(ParameterVisitor) {}
-  // Brings what it computes with to a device, but for the frozen weight. What changes a layer later (resize, fold)
-  // works on the processor.
+  // Brings what it computes with to a device, but for the frozen weight. Events that change it (resize, fold) leave
+  // it where it is.
   virtual void to(Device device);
-  // The working weight less the model's own, (out, in) in f64: what was folded into it. Undefined where they are one.
+  // The working weight less the model's own, (out, in) in f64 on the processor: what was folded in; else undefined.
   virtual Tensor base_shift() const { return {}; }
   // ΔW (out, in) on the model's own weight, base_shift included, computed in f64 from the layer's formula. Static
   // layers only.

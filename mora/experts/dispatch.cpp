@@ -21,7 +21,7 @@ struct Pairs {
 // Each token is `chunks` rows of x, one after the other, and so is a pair.
 Pairs pairs_of(const Routes& routes, DType dtype, int64_t chunks = 1) {
   const int64_t tokens = routes.chosen.dim(0), experts = routes.chosen.dim(1);
-  const Tensor marks = contiguous(cast(routes.chosen.detach(), DType::f32));
+  const Tensor marks = contiguous(cast(routes.chosen.detach(), DType::f32)).to(cpu);
   const float* chosen = marks.data<float>();
   Pairs pairs{.groups = {.rows = {}, .offsets = std::vector<int64_t>(size_t(experts) + 1, 0)}, .gates = {}};
   std::vector<int64_t>& offsets = pairs.groups.offsets;
@@ -42,8 +42,8 @@ Pairs pairs_of(const Routes& routes, DType dtype, int64_t chunks = 1) {
     }
   });
   const Tensor column = reshape(cast(routes.gates, dtype), {tokens * experts, 1});
-  pairs.groups.rows = Tensor::from(rows, {std::ssize(rows)});
-  pairs.gates = gather_rows(column, Tensor::from(places, {std::ssize(places)}), dtype);
+  pairs.groups.rows = Tensor::from(rows, {std::ssize(rows)}).to(column.device());
+  pairs.gates = gather_rows(column, Tensor::from(places, {std::ssize(places)}).to(column.device()), dtype);
   return pairs;
 }
 

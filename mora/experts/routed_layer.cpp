@@ -125,12 +125,12 @@ void RoutedLayer::apply(const Change& change, const RandomStream& stream) {
   invariant(router_ && router_->spec().rule == RoutingSpec::Rule::dynmoe, "experts come and go with dynmoe alone");
   visit_parameters([&](const std::string& name, Tensor& value) {
     if (!is_of_experts(name)) return;
-    Tensor selected = select(name, value, change);
+    Tensor selected = select(name, value.to(cpu), change);
     float* added = selected.mutable_data<float>() + std::ssize(change.kept) * rows_of_expert(name) * in_;
     const int64_t count = change.direction.empty() ? 0 : rows_of_expert(name) * in_;
     if (name == "router.weight") std::copy(change.direction.begin(), change.direction.end(), added);
     if (name == "lora_A") fill_lora_a({added, size_t(count)}, spec_, in_, stream);
-    value = leaf(selected);
+    value = leaf(selected.to(value.device()));
   });
   router_->set_count(std::ssize(change.kept) + (change.direction.empty() ? 0 : 1));
 }

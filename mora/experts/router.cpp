@@ -21,10 +21,10 @@ constexpr double dynmoe_scale = 2;  // of the cosines, which alone would keep σ
 constexpr double least_norm = 1e-12;
 constexpr double least_sum = 1e-6;  // of gates: a token uniform at its τ has gates near 0 and gradients stay bounded
 
-// The values in f64, row-major, without history.
+// The values in f64, row-major, on the processor, which waits for a device here.
 std::vector<double> values_of(const Tensor& t) {
   const NoGrad no_grad;
-  const Tensor values = contiguous(cast(t.detach(), DType::f64));
+  const Tensor values = contiguous(cast(t.detach(), DType::f64)).to(cpu);
   return {values.values<double>().begin(), values.values<double>().end()};
 }
 
@@ -58,10 +58,10 @@ void drop_overflow(std::vector<uint8_t>& chosen, int64_t rows, size_t experts, d
 }
 
 // (rows, experts) of zeros and ones.
-Tensor mask_of(const std::vector<uint8_t>& chosen, int64_t rows, DType dtype) {
+Tensor mask_of(const std::vector<uint8_t>& chosen, int64_t rows, DType dtype, Device device) {
   const NoGrad no_grad;
   const std::vector<float> values(chosen.begin(), chosen.end());
-  return cast(Tensor::from(values, {rows, rows == 0 ? 0 : std::ssize(chosen) / rows}), dtype);
+  return cast(Tensor::from(values, {rows, rows == 0 ? 0 : std::ssize(chosen) / rows}).to(device), dtype);
 }
 
 // Adds the direction of each row of x that no expert's margin lets in.
@@ -154,7 +154,7 @@ struct ExpertRouter::Level {
   Tensor gates{};                 // (N, nodes)
 
   int64_t nodes() const { return parents * children; }
-  Tensor mask() const { return mask_of(chosen, rows, probabilities.dtype()); }
+  Tensor mask() const { return mask_of(chosen, rows, probabilities.dtype(), probabilities.device()); }
   // Values of children (N·parents, children) times those of their parents, where there are any: (N, nodes).
   Tensor along(const Tensor& parent, const Tensor& child) const {
     const Tensor own = reshape(child, {rows, parents, children});
@@ -233,7 +233,7 @@ Tensor ExpertRouter::noisy(const Tensor& x, const Context& context, uint64_t lay
   std::vector<float> factors(size_t(x.numel()));
   for (size_t i = 0; i < factors.size(); ++i)
     factors[i] = float(1 + spec_.noise * (2.0 * double(stream.uniform(i)) - 1));
-  return x * cast(Tensor::from(factors, x.shape()), x.dtype());
+  return x * cast(Tensor::from(factors, x.shape()).to(x.device()), x.dtype());
 }
 
 Tensor ExpertRouter::logits(const Tensor& x) const {
@@ -301,7 +301,8 @@ Tensor ExpertRouter::loss(const Level& level) const {
     total = total.defined() ? total + value * weight : value * weight;
   };
   if (spec_.balance > 0) {
-    const Tensor chosen = level.mask(), share = sum(chosen, {0}) / sum(chosen).item();  // (nodes)
+    const auto choices = std::accumulate(level.chosen.begin(), level.chosen.end(), int64_t{0});
+    const Tensor share = sum(level.mask(), {0}) / double(choices);  // (nodes)
     add(spec_.balance, sum(share * mean(level.probabilities, {0})) * double(level.nodes()));
   }
   if (spec_.z_loss > 0) add(spec_.z_loss, mean(square(logsumexp(level.scores.logits))));

@@ -29,7 +29,7 @@ InnerLoop read_inner_loop(const std::filesystem::path& directory, const TrainedT
   const SafetensorsFile saved = SafetensorsFile::open(directory / "rates.safetensors");
   const Tensors values = tensors.values();
   for (size_t i = 0; i < values.size(); ++i) {
-    rates.push_back(saved.tensor(tensors.names()[i]));
+    rates.push_back(saved.tensor(tensors.names()[i]).to(values[i].device()));
     require<IoError>(rates[i].meta() == values[i].meta(), "{}: '{}' is {}, the adapter's is {}", saved.path().string(),
                      tensors.names()[i], rates[i].shape(), values[i].shape());
   }
@@ -43,6 +43,7 @@ TrainResult adapt(const AdaptOptions& options) {
   const std::filesystem::path meta = options.meta;
   const AdapterInfo known = read_adapter_info(meta / "adapter");
   MoRAModel model(load_model(known.base_model));
+  model.to(options.device);
   AdapterInfo info = load_adapter(meta / "adapter", model);
   const TrainedTensors tensors(model);
   Tensors rates;

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "engine/cuda.h"
 #include "kernels/binary.h"
 #include "kernels/copy.h"
 #include "loaders/checksum.h"
@@ -60,7 +61,8 @@ class MetaTrainer {
   MetaTrainer(const Config& config, const TrainOptions& options)
       : config_(config),
         options_(options),
-        setup_((check(config, options), set_up(config_of_task(config, 0)))),
+        device_((check(config, options), cuda::usable_device(config.device, "device:"))),
+        setup_(set_up(config_of_task(config, 0))),
         tasks_(read_tasks(config, setup_.tasks[0].train)),
         directory_(config.out, options.start()),
         loop_{.kind = parse_meta_kind(config.meta->kind),
@@ -69,6 +71,7 @@ class MetaTrainer {
               .is_head = {}},
         scheduler_(config.optimizer.lr, config.schedule.over(*config.train.steps, config.optimizer.lr)),
         progress_(options.quiet) {
+    setup_.model->to(device_);
     take_tensors();
   }
 
@@ -118,7 +121,7 @@ class MetaTrainer {
     if (loop_.kind != MetaKind::metasgd) return list;
     for (size_t i = 0; i < theta.size(); ++i) {
       const std::vector<float> values(size_t(theta[i].numel()), float(loop_.rate));
-      rates_.push_back(leaf(Tensor::from(values, theta[i].shape())));
+      rates_.push_back(leaf(Tensor::from(values, theta[i].shape()).to(theta[i].device())));
       list.push_back(
           {.name = tensors_->names()[i] + ".rate", .value = rates_[i], .weight_decay = 0.0, .is_weight = false});
     }
@@ -151,7 +154,7 @@ class MetaTrainer {
 
   static void add(Tensor& sum, const Tensor& term, double factor) {
     if (!term.defined()) return;
-    if (!sum.defined()) sum = Tensor::zeros(term.shape(), term.dtype());
+    if (!sum.defined()) sum = Tensor::zeros(term.shape(), term.dtype(), term.device());
     kernels::axpy(term, sum, factor);
   }
 
@@ -230,7 +233,7 @@ class MetaTrainer {
       const auto at = size_t(std::find(names.begin(), names.end(), rate.name) - names.begin());
       require<IoError>(at < rates_.size() && rate.tensor.shape() == rates_[at].shape(),
                        "{}: a rate of {} {}, which is not trained", directory.string(), rate.name, rate.tensor.shape());
-      kernels::copy(rate.tensor, rates_[at]);
+      kernels::copy(rate.tensor.to(rates_[at].device()), rates_[at]);
     }
     optimizer_->load_state(checkpoint.optimizer);
     at_ = checkpoint.progression;
@@ -250,7 +253,8 @@ class MetaTrainer {
 
   const Config& config_;
   const TrainOptions& options_;
-  TrainingSetup setup_;  // first: what is wrong with the configuration leaves no directory behind
+  Device device_;
+  TrainingSetup setup_;  // these first: what is wrong with the configuration leaves no directory behind
   std::vector<FewShotTask> tasks_;
   RunDirectory directory_;
   std::optional<TrainedTensors> tensors_;

@@ -17,6 +17,7 @@ struct AdaptOptions {
   std::string out;               // adapter/ appears there
   std::optional<int64_t> steps;  // of the inner loop; as meta-trained
   std::optional<double> rate;    // likewise; not for Meta-SGD
+  Device device = cpu;
 };
 TrainResult adapt(const AdaptOptions& options);
 

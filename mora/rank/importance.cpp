@@ -4,12 +4,14 @@
 #include <cmath>
 #include <numeric>
 
+#include "autograd/ops/arithmetic.h"
+#include "autograd/ops/elementary.h"
 #include "mora/adapters/lora.h"
 
 namespace mora {
 namespace {
 
-constexpr float beta1 = 0.85F, beta2 = 0.85F;
+constexpr double beta1 = 0.85, beta2 = 0.85;
 
 struct Component {  // element e belongs to component e / stride mod count
   int64_t count, stride;
@@ -21,7 +23,8 @@ Component components_of(const Tensor& t, int dim) { return {t.dim(dim), dim == 0
 std::vector<double> component_norms(const Tensor& t, int dim) {
   const Component component = components_of(t, dim);
   std::vector<double> norms(size_t(component.count));
-  const auto values = t.values<float>();
+  const Tensor here = t.to(cpu);
+  const auto values = here.values<float>();
   for (int64_t e = 0; e < t.numel(); ++e) norms[component.of(e)] += double(values[size_t(e)]) * values[size_t(e)];
   for (double& n : norms) n = std::sqrt(n);
   return norms;
@@ -29,7 +32,8 @@ std::vector<double> component_norms(const Tensor& t, int dim) {
 
 double norm_of(const Tensor& t) {
   double squares = 0;
-  for (float v : t.values<float>()) squares += double(v) * v;
+  const Tensor here = t.to(cpu);
+  for (float v : here.values<float>()) squares += double(v) * v;
   return std::sqrt(squares);
 }
 
@@ -51,27 +55,26 @@ Importance::Importance(ImportanceKind kind, std::span<const Parameter> parameter
 }
 
 void Importance::observe(std::span<const Parameter> parameters, std::span<const Tensor> gradients) {
+  const NoGrad no_grad;
   for (size_t i = 0; i < means_.size(); ++i) {
     if (!means_[i].sensitivity.defined() || !gradients[i].defined()) continue;
-    const float *p = parameters[i].value.data<float>(), *g = gradients[i].data<float>();
-    float* mean = means_[i].sensitivity.mutable_data<float>();
-    float* spread = means_[i].uncertainty.mutable_data<float>();
-    for (int64_t e = 0; e < parameters[i].value.numel(); ++e) {
-      const float importance = std::abs(p[e] * g[e]);
-      mean[e] = beta1 * mean[e] + (1 - beta1) * importance;
-      spread[e] = beta2 * spread[e] + (1 - beta2) * std::abs(importance - mean[e]);
-    }
+    Tensor &mean = means_[i].sensitivity, &spread = means_[i].uncertainty;
+    const Tensor importance = absolute(parameters[i].value * gradients[i]);
+    mean = mean * beta1 + importance * (1 - beta1);
+    spread = spread * beta2 + absolute(importance - mean) * (1 - beta2);
   }
 }
 
 std::vector<double> Importance::element_scores(size_t i, const Parameter& parameter, const Tensor& gradient) const {
   std::vector<double> scores(size_t(parameter.value.numel()));
   if (kind_ == ImportanceKind::sensitivity) {
-    const float *mean = means_[i].sensitivity.data<float>(), *spread = means_[i].uncertainty.data<float>();
-    for (size_t e = 0; e < scores.size(); ++e) scores[e] = double(mean[e]) * double(spread[e]);
+    const Tensor mean = means_[i].sensitivity.to(cpu), spread = means_[i].uncertainty.to(cpu);
+    for (size_t e = 0; e < scores.size(); ++e)
+      scores[e] = double(mean.values<float>()[e]) * double(spread.values<float>()[e]);
   } else if (gradient.defined()) {
-    const float *p = parameter.value.data<float>(), *g = gradient.data<float>();
-    for (size_t e = 0; e < scores.size(); ++e) scores[e] = std::abs(double(p[e]) * double(g[e]));
+    const Tensor p = parameter.value.to(cpu), g = gradient.to(cpu);
+    for (size_t e = 0; e < scores.size(); ++e)
+      scores[e] = std::abs(double(p.values<float>()[e]) * double(g.values<float>()[e]));
   }
   return scores;
 }
@@ -119,8 +122,8 @@ void Importance::resize(size_t i, const std::function<Tensor(const Tensor&)>& se
 
 void Importance::restart(size_t i, const Tensor& value) {
   if (kind_ != ImportanceKind::sensitivity) return;
-  means_[i].sensitivity = Tensor::zeros(value.shape());
-  means_[i].uncertainty = Tensor::zeros(value.shape());
+  for (Tensor* t : {&means_[i].sensitivity, &means_[i].uncertainty})
+    *t = Tensor::zeros(value.shape(), DType::f32, value.device());
 }
 
 std::vector<NamedTensor> Importance::state(std::span<const Parameter> parameters) const {

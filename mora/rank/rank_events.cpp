@@ -1,8 +1,8 @@
 #include "mora/rank/rank_events.h"
 
 #include <cmath>
-#include <cstring>
 
+#include "kernels/copy.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
 #include "optim/mora_scheduler.h"
@@ -156,14 +156,15 @@ void RankAllocator::load_state(std::span<const NamedTensor> saved) {
   for (NamedTensor& mine : state()) {
     const auto found =
         std::find_if(saved.begin(), saved.end(), [&](const NamedTensor& t) { return t.name == mine.name; });
-    require<IoError>(found != saved.end() && found->tensor.meta() == mine.tensor.meta(),
+    require<IoError>(found != saved.end() && found->tensor.shape() == mine.tensor.shape() &&
+                         found->tensor.dtype() == mine.tensor.dtype(),
                      "rank state: '{}' is missing or does not fit", mine.name);
     if (mine.name == initial_parameters_name)
       schedule_.initial = *found->tensor.data<int64_t>();
     else if (mine.name == initial_reach_name)
       std::ranges::copy(found->tensor.values<double>(), initial_reach_.begin());
     else
-      std::memcpy(mine.tensor.mutable_raw(), found->tensor.raw(), mine.tensor.bytes());
+      kernels::copy(found->tensor.to(mine.tensor.device()), mine.tensor);
   }
   scale_rates();
 }

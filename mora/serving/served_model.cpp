@@ -39,7 +39,7 @@ int64_t ServedModel::cache_bytes_of_token() const {
 }
 
 ServedModel load_served_model(const ServedModelOptions& o) {
-  auto model = std::make_unique<MultiAdapterModel>(load_model(o.model, o.precision));
+  auto model = std::make_unique<MultiAdapterModel>(load_model(o.model, o.precision), o.device);
   const Model& base = model->base();
   Tokenizer tokenizer = load_tokenizer(o.model);
   std::vector<int32_t> ends = stop_tokens(base, tokenizer);

@@ -11,6 +11,7 @@ struct ServedModelOptions {
   std::string name;                                           // of the model itself; "": its directory's or file's
   std::vector<std::pair<std::string, std::string>> adapters;  // name, directory
   DType precision = DType::f32;
+  Device device = cpu;
   int64_t context = 0;  // the most tokens of a text, prompt and answer; 0: as the model was trained for, at most 4096
 };
 

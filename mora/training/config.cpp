@@ -184,21 +184,12 @@ class CrossChecks {
     }
   }
 
-  // What reads or changes trained tensors between updates does so on the processor.
   void check_device() const {
-    if (config_.device == "cpu") return;
     try {
       parse_device(config_.device);
     } catch (const DeviceError& error) {
       fail<ConfigError>("{}: {}", at("device"), error.what());
     }
-    for (const auto& [set, key] : {std::pair(config_.adapter.adapt.has_value(), "adapter.adapt"),
-                                   {config_.adapter.restart.has_value(), "adapter.restart"},
-                                   {config_.adapter.experts.has_value(), "adapter.experts"},
-                                   {config_.adapter.act.has_value(), "adapter.act"},
-                                   {config_.continual.has_value(), "continual"},
-                                   {config_.meta.has_value(), "meta"}})
-      require<ConfigError>(!set, "{}: works on the processor so far; leave device: {} out", at(key), config_.device);
   }
 
   void check_early_stop(const std::string& metric) const {

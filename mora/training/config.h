@@ -196,6 +196,7 @@ struct TrainConfig {
   bool recompute = false;
   int64_t seed = 0;
   std::optional<Interval> eval_every = Interval{.steps = 200}, save_every = Interval{.steps = 200};
+  int64_t log_every = 10;
   int64_t keep = 2;
   int64_t max_skipped = 10;
   std::optional<EarlyStopConfig> early_stop;

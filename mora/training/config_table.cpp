@@ -268,6 +268,9 @@ Section<TrainConfig> train_section() {
       .key("seed", &TrainConfig::seed, "of shuffling, dropout and initial values", not_negative_integer())
       .key("eval_every", &TrainConfig::eval_every, "updates, or 0.25epoch, between evaluations; null: only at the end")
       .key("save_every", &TrainConfig::save_every, "updates, or 0.25epoch, between checkpoints; null: only at the end")
+      .key("log_every", &TrainConfig::log_every,
+           "on a card: updates after which their losses are read, all at once; the processor's are after each",
+           at_least(1))
       .key("keep", &TrainConfig::keep, "checkpoints kept", at_least(1))
       .key("max_skipped", &TrainConfig::max_skipped,
            "updates in a row before the run stops whose loss or gradient is not finite, or whose loss is ten times the "

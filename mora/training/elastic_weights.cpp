@@ -61,9 +61,10 @@ void ElasticWeights::load_state(std::span<const Parameter> parameters, std::span
   auto find = [&](const Parameter& p, const char* what) {
     const std::string name = p.name + what;
     const auto found = std::find_if(saved.begin(), saved.end(), [&](const NamedTensor& t) { return t.name == name; });
-    require<IoError>(found != saved.end() && found->tensor.meta() == p.value.meta(),
-                     "continual state: '{}' is missing or does not fit", name);
-    return kernels::copied(found->tensor);
+    require<IoError>(
+        found != saved.end() && found->tensor.shape() == p.value.shape() && found->tensor.dtype() == p.value.dtype(),
+        "continual state: '{}' is missing or does not fit", name);
+    return kernels::copied(found->tensor).to(p.value.device());
   };
   for (const Parameter& p : parameters) {
     fisher_.push_back(find(p, ".fisher"));

@@ -4,11 +4,13 @@
 #include <chrono>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <set>
 #include <utility>
 
 #include "autograd/grad.h"
 #include "engine/allocator.h"
+#include "engine/cuda.h"
 #include "mora/adapters/embedding_lora.h"
 #include "mora/adapters/mora.h"
 #include "mora/experts/routed_layer.h"
@@ -20,6 +22,7 @@ namespace mora {
 namespace {
 
 constexpr int64_t kFloat = 4;
+constexpr int64_t kCardWorkspace = int64_t{128} << 20;  // of the libraries, and what the pool cannot fill
 
 int64_t tokens_of(std::span<const int64_t> rows, const TaskData& data) {
   int64_t tokens = 0;
@@ -60,6 +63,19 @@ int64_t packed_weight_bytes(Model& model) {
   return bytes;
 }
 
+// On a card: each linear in the dtype of the activations, and each table as it is, which a tied head of that dtype
+// shares.
+int64_t resident_weight_bytes(Model& model) {
+  std::map<const kernels::FrozenWeight*, std::set<DType>> forms;
+  for (const auto* w : frozen_linears(model)) forms[w].insert(model.dtype());
+  model.visit_embeddings(
+      [&](const std::string&, LinearSlot& slot) { forms[slot->frozen().get()].insert(slot->frozen()->meta().dtype); });
+  int64_t bytes = 0;
+  for (const auto& [w, dtypes] : forms)
+    for (const DType dtype : dtypes) bytes += int64_t(size_of(dtype)) * w->in() * w->out();
+  return bytes;
+}
+
 // What autograd keeps of a token, in numbers: of a layer the residual stream (twice), what attention reads and gives,
 // and the inputs of the activation (outputs of norms and activations are computed again); of an adapted linear x·Aᵀ, or
 // with dropout the dropped x and what the adapter makes of it; what MoRA compresses is else computed again. With
@@ -93,6 +109,9 @@ int64_t hole_bytes(const EpochPlan& plan, const TaskData& data) {
   return 0;
 }
 
+// Of what is trained, at one time: an update's sum, and with several batches that of one.
+int64_t gradient_copies(const Config& config) { return config.train.accumulate > 1 ? 2 : 1; }
+
 // Tensors as large as what is trained that a run keeps: moments, what SAM saves while it is away from w, the smoothed
 // importance and its uncertainty (adapter.adapt), the Fisher information and its centre (ewc).
 int64_t kept_copies(const Config& config) {
@@ -111,6 +130,8 @@ double passes(const OptimizerConfig& o) {
   return o.sam->kind == "looksam" ? 1 + 1 / double(o.sam->interval) : 2;
 }
 
+MemoryStats memory_stats_of(Device device) { return device == cpu ? memory_stats() : cuda::memory_stats(device.index); }
+
 double run_batch(TrainingSetup& setup, const PackedBatch& batch, const TrainConfig& config) {
   const auto start = std::chrono::steady_clock::now();
   Tensors leaves;
@@ -121,6 +142,7 @@ double run_batch(TrainingSetup& setup, const PackedBatch& batch, const TrainConf
   context.seed = uint64_t(config.seed);
   const Tensor loss = setup.objective.total(*setup.model, batch, context);
   grad(loss, leaves);
+  (void)loss.item();  // a device is done
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -147,37 +169,69 @@ bool give_way(TrainConfig& train, int64_t max_length) {
   return std::exchange(train.precision, Precision::bf16) == Precision::f32;
 }
 
-MemoryPlan plan_memory(const Config& config, bool measure, int64_t limit) {
-  require<ConfigError>(config.device == "cpu", "device: {}: a plan is of the processor's memory so far", config.device);
-  TrainingSetup setup = set_up(config);
+MemoryPlan plan_from_shapes(const Config& config, TrainingSetup& setup) {
   const TaskData& rows = setup.tasks[0].train;
   Model& model = setup.model->base();
   const EpochPlan epoch = epoch_plan(config_of_task(config, 0), rows.lengths(), 0);
-  const PackedBatch batch = rows.batch(longest_batch(epoch, rows));
   const int64_t trained = setup.model->trainable_parameters() * kFloat;
-  const int64_t gradients = (config.train.accumulate > 1 ? 2 : 1) * trained;
-  const int64_t moments = kept_copies(config) * trained;
-
   MemoryPlan plan;
   for (size_t i = 0; i < setup.tasks.size(); ++i)
     plan.steps += total_updates(config_of_task(config, i), setup.tasks[i].train.lengths());
   plan.adapter_bytes = trained;
-  plan.optimizer_bytes = gradients + moments;
-  plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);
-  plan.activation_bytes = batch.tokens() * int64_t(size_of(model.dtype())) *
+  plan.optimizer_bytes = (gradient_copies(config) + kept_copies(config)) * trained;
+  plan.activation_bytes = tokens_of(longest_batch(epoch, rows), rows) * int64_t(size_of(model.dtype())) *
                           activation_numbers(*setup.model, config.adapter.dropout > 0, config.train.recompute);
+  if (parse_device(config.device) != cpu) {
+    plan.weights_bytes = resident_weight_bytes(model);
+    plan.peak_bytes =
+        plan.weights_bytes + plan.adapter_bytes + plan.optimizer_bytes + plan.activation_bytes + kCardWorkspace;
+    return plan;
+  }
+  plan.weights_bytes = embedding_bytes(model) + packed_weight_bytes(model);
   const bool mapped = std::filesystem::is_directory(config.model);  // pages that come in with the first pass
   const int64_t first_touched = packed_weight_bytes(model) + plan.optimizer_bytes + plan.activation_bytes;
   plan.peak_bytes = resident_bytes() + first_touched + (mapped ? embedding_bytes(model) : 0) + hole_bytes(epoch, rows);
+  return plan;
+}
+
+TrainingSetup set_up_on_device(const Config& config) {
+  const Device device = cuda::usable_device(config.device, "device:");
+  TrainingSetup setup = set_up(config);
+  if (device == cpu) return setup;
+  const MemoryPlan plan = plan_from_shapes(config, setup);
+  const int64_t free = cuda::describe(device.index).free_bytes;
+  const auto gigabytes = [](int64_t bytes) { return double(bytes) / 1e9; };
+  require<DeviceError>(
+      plan.peak_bytes <= free,
+      "device: {}: the run needs {:.2f} GB (weights {:.2f}, what is trained {:.2f}, activations {:.2f}) "
+      "and {:.2f} are free; smaller batches, train.recompute: true or train.precision: bf16 need less",
+      config.device, gigabytes(plan.peak_bytes), gigabytes(plan.weights_bytes),
+      gigabytes(plan.adapter_bytes + plan.optimizer_bytes), gigabytes(plan.activation_bytes), gigabytes(free));
+  setup.model->to(device);
+  return setup;
+}
+
+MemoryPlan plan_memory(const Config& config, bool measure, int64_t limit) {
+  TrainingSetup setup = set_up(config);
+  MemoryPlan plan = plan_from_shapes(config, setup);
   if (!measure || plan.peak_bytes > limit) return plan;
+  const TaskData& rows = setup.tasks[0].train;
+  const EpochPlan epoch = epoch_plan(config_of_task(config, 0), rows.lengths(), 0);
+  const PackedBatch batch = rows.batch(longest_batch(epoch, rows));
+  const int64_t trained = plan.adapter_bytes;
+  Model& model = setup.model->base();
+  const Device device = cuda::usable_device(config.device, "device:");
+  setup.model->to(device);
   model.pack();
   run_batch(setup, batch, config.train);
-  const int64_t before = memory_stats().live_bytes;
-  reset_peak_memory();
+  if (device == cpu) reset_peak_memory();
+  const MemoryStats before = memory_stats_of(device);
   const double seconds = time_batch(setup, batch, config.train);
-  plan.activation_bytes = std::max<int64_t>(0, memory_stats().peak_bytes - before - trained);
+  plan.activation_bytes = std::max<int64_t>(0, memory_stats_of(device).peak_bytes - before.live_bytes - trained);
   if (config.train.sample) SampleWriter(config, model).write(model);
-  plan.peak_bytes = peak_resident_bytes() + moments + (gradients - trained) + hole_bytes(epoch, rows);
+  const int64_t peak = device == cpu ? peak_resident_bytes() + hole_bytes(epoch, rows)
+                                     : memory_stats_of(device).peak_bytes + kCardWorkspace;
+  plan.peak_bytes = peak + plan.optimizer_bytes - trained;  // whose gradients were there
   int64_t all_tokens = 0;
   for (int32_t length : rows.lengths()) all_tokens += length;
   const double tokens_per_update = double(all_tokens) / double(updates_per_epoch(config.train, epoch));

@@ -1,7 +1,5 @@
 #include "mora/training/orthogonal_updates.h"
 
-#include <algorithm>
-#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -38,12 +36,8 @@ std::vector<std::pair<Tensor, Tensor>> row_spaces(MoRALayer& layer) {
   return pairs;
 }
 
-// Calls visit(begin, length) for the runs of elements of the first `count` components along `dim` of a matrix.
-template <class Visit>
-void for_each_run(const Tensor& t, int dim, int64_t count, Visit visit) {
-  if (dim == 0) return visit(int64_t{0}, count * t.dim(1));
-  for (int64_t row = 0; row < t.dim(0); ++row) visit(row * t.dim(1), count);
-}
+// The first `count` components along `dim`, a view.
+Tensor first_components(const Tensor& t, int dim, int64_t count) { return slice(t.detach(), dim, 0, count); }
 
 }  // namespace
 
@@ -95,8 +89,9 @@ void OrthogonalUpdates::protect(std::span<const Parameter> parameters) {
     if (!lora || past_components(*lora) == 0) continue;
     const int64_t count = past_components(*lora);
     linear->layer().visit_parameters([&, &module = path](const std::string& name, Tensor& value) {
-      protected_.push_back(
-          {indices.at(module + "." + name), value, kernels::copied(value), *component_dimension(name), count});
+      const int dim = *component_dimension(name);
+      const Tensor past = kernels::copied(first_components(value, dim, count));
+      protected_.push_back({indices.at(module + "." + name), value, past, dim});
     });
   }
 }
@@ -114,18 +109,15 @@ Tensor OrthogonalUpdates::penalty() const {
 
 void OrthogonalUpdates::mask(Tensors& gradients) const {
   for (const Protected& p : protected_) {
-    float* values = gradients[p.parameter].mutable_data<float>();
-    for_each_run(p.value, p.dim, p.count,
-                 [&](int64_t begin, int64_t length) { std::fill_n(values + begin, length, 0.0F); });
+    Tensor past = first_components(gradients[p.parameter], p.dim, p.past.dim(p.dim));
+    kernels::copy(full_like(past, 0, past.shape()), past);
   }
 }
 
 void OrthogonalUpdates::after_update() {
   for (Protected& p : protected_) {
-    float* values = p.value.mutable_data<float>();
-    for_each_run(p.value, p.dim, p.count, [&](int64_t begin, int64_t length) {
-      std::copy_n(p.copy.data<float>() + begin, length, values + begin);
-    });
+    Tensor past = first_components(p.value, p.dim, p.past.dim(p.dim));
+    kernels::copy(p.past, past);
   }
 }
 

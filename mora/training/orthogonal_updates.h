@@ -31,12 +31,10 @@ class OrthogonalUpdates {
   void after_update();
 
  private:
-  // The first `count` components of a parameter, along dimension `dim`, and their values.
   struct Protected {
     size_t parameter;
-    Tensor value, copy;
+    Tensor value, past;  // of the parameter; of its first components along `dim`, to be kept
     int dim;
-    int64_t count;
   };
   MoRAModel& model_;
   double weight_;

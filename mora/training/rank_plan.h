@@ -17,6 +17,7 @@ class RankPlan {
   RankPlan(const Config& config, int64_t total, MoRAModel& model, MoRAOptimizer& optimizer);
 
   bool moves_ranks() const { return allocator_ || restart_; }
+  bool has_events() const { return moves_ranks() || experts_; }
   // What the run starts with.
   RankEvent start() const { return ranks_now("ranks", model_); }
   // After update `update` (from 1), made with these gradients, in which the routed layers did this.

@@ -32,7 +32,7 @@ Tensors random_unit_vector(std::span<const Tensor> like, uint64_t seed) {
     const RandomStream stream({.seed = seed, .layer = layer++, .purpose = Purpose::probe});
     std::vector<float> values(size_t(t.numel()));
     for (size_t i = 0; i < values.size(); ++i) values[i] = float(stream.normal(i));
-    v.push_back(Tensor::from(values, t.shape()));
+    v.push_back(Tensor::from(values, t.shape()).to(t.device()));
   }
   kernels::scale_all(v, 1 / kernels::global_norm(v));
   return v;
@@ -95,7 +95,7 @@ class MeanLoss {
   template <class F>
   Tensors summed(F f) const {
     Tensors sums;
-    for (const Tensor& p : parameters_) sums.push_back(Tensor::zeros(p.shape(), p.dtype()));
+    for (const Tensor& p : parameters_) sums.push_back(Tensor::zeros(p.shape(), p.dtype(), p.device()));
     for_each_batch([&](const Tensor& loss) {
       const Tensors found = f(loss);
       for (size_t i = 0; i < found.size(); ++i)

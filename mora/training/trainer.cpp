@@ -8,13 +8,13 @@
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/shape.h"
-#include "engine/cuda.h"
 #include "kernels/binary.h"
 #include "kernels/copy.h"
 #include "kernels/optimizer.h"
 #include "loaders/checksum.h"
 #include "loaders/quote.h"
 #include "mora/training/checkpoint.h"
+#include "mora/training/memory_plan.h"
 #include "mora/training/optimization.h"
 #include "mora/training/process_memory.h"
 #include "mora/training/progress.h"
@@ -32,14 +32,6 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// The setup with its model on the configuration's device.
-TrainingSetup set_up_on_device(const Config& config) {
-  const Device device = cuda::usable_device(config.device, "device:");
-  TrainingSetup setup = set_up(config);
-  setup.model->to(device);
-  return setup;
-}
 
 // One run from its first update, or from a checkpoint, to its end.
 class Trainer {
@@ -130,11 +122,12 @@ class Trainer {
 
   // --- one update ---------------------------------------------------------------------------------------------------
 
-  // The gradient of the mean loss over all that is labelled in the update, and that loss. `first` is the number of its
-  // first batch: called again with it, dropout repeats. `routed`: what routed layers did is added.
-  double gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients,
-                      RoutedLayers* routed = nullptr) const {
-    double labels = 0, loss = 0;
+  // The gradient of the mean loss over all that is labelled in the update, and that loss, batch by batch: a device has
+  // yet to compute them. `first` is the number of its first batch: called again with it, dropout repeats. `routed`:
+  // what routed layers did is added.
+  Tensors gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients,
+                       RoutedLayers* routed = nullptr) const {
+    double labels = 0;
     Tensors losses;
     for (const PackedBatch& b : batches) labels += setup_.objective.weight(b);
     Tensors leaves;
@@ -161,8 +154,13 @@ class Trainer {
     }
     if (scaled()) kernels::scale_all(gradients, 1 / at_.scaler.scale);
     continual_.mask(gradients);
-    for (const Tensor& mean : losses) loss += mean.item();  // a device is waited for here, and not between its batches
-    return loss;
+    return losses;
+  }
+
+  static double total_of(const Tensors& losses) {  // waits for a device
+    double total = 0;
+    for (const Tensor& loss : losses) total += loss.item();
+    return total;
   }
 
   bool scaled() const { return config_.train.precision == Precision::f16; }
@@ -179,56 +177,113 @@ class Trainer {
     }
   }
 
-  void update() {
-    const auto began = Clock::now();
-    const int64_t tokens_before = at_.tokens;
-    const std::vector<PackedBatch> batches = next_batches();
-    Tensors gradients;
+  // An update that was begun, and its line in metrics.jsonl but for what comes of it.
+  struct Begun {
+    Json line;
+    int64_t tokens = 0;
+    Tensors losses;
+    MoRAOptimizer::Begun update = {};
+    std::optional<MoRAOptimizer::Outcome> outcome = {};  // SAM's, which reads its losses
+  };
+
+  // Forward, backward and update: everything that an update asks of a device, which is not waited for (but by SAM, by
+  // LARS, whose rates are norms, and by routed layers). Of batches with the same offsets it is the same work again, on
+  // other numbers.
+  void begin_update(const std::vector<PackedBatch>& batches, double lr, Begun& begun, Tensors& gradients,
+                    RoutedLayers& routed) {
     const int64_t first = at_.micro_batch;
-    RoutedLayers routed;
-    const double loss = gradients_of(batches, first, gradients, &routed);
-    const double lr = scheduler_.rate(at_.applied, at_.last_rank_event);
-    MoRAOptimizer::Outcome outcome{.not_finite = "the loss"};
-    auto again = [&](Tensors& at) { return std::isfinite(gradients_of(batches, first, at)); };
-    if (std::isfinite(loss)) outcome = optimizer_.step(gradients, lr, again);
+    begun.losses = gradients_of(batches, first, gradients, &routed);
+    if (config_.optimizer.sam) {
+      auto again = [&](Tensors& at) { return std::isfinite(total_of(gradients_of(batches, first, at))); };
+      begun.outcome.emplace();
+      if (std::isfinite(total_of(begun.losses))) begun.outcome = optimizer_.step(gradients, lr, again);
+    } else {
+      const NoGrad no_grad;
+      Tensor loss = begun.losses.front();
+      for (size_t i = 1; i < begun.losses.size(); ++i) loss = loss + begun.losses[i];
+      begun.update = optimizer_.begin(gradients, lr, loss);
+    }
     continual_.after_update();
+  }
+
+  void update() {
+    if (begun_.empty()) began_ = Clock::now();
+    const std::vector<PackedBatch> batches = next_batches();
+    const double lr = scheduler_.rate(at_.applied, at_.last_rank_event);
+    Begun begun;
+    Tensors gradients;
+    RoutedLayers routed;
+    begin_update(batches, lr, begun, gradients, routed);
     ++at_.step;
-    at_.micro_batch += int64_t(batches.size());
-    for (const PackedBatch& batch : batches) at_.tokens += batch.tokens();
-    at_.seconds = earlier_seconds_ + seconds_since(start_);
-    const double speed = double(at_.tokens - tokens_before) / std::max(1e-9, seconds_since(began));
-    const double scale = at_.scaler.scale;
-    if (scaled()) at_.scaler.after_update(outcome.applied);
-    if (!outcome.applied) return skip(outcome.not_finite);
     ++at_.applied;
-    at_.skipped = 0;
-    at_.loss_sum += loss;
-    Json line = {{"step", at_.step},
-                 {"epoch", epochs()},
-                 {"loss", loss},
-                 {"lr", lr},
-                 {"grad_norm", outcome.gradient_norm},
-                 {"tokens", at_.tokens},
-                 {"tokens_per_second", speed},
-                 {"seconds", at_.seconds}};
-    if (scaled()) line["loss_scale"] = scale;
-    if (ranks_->moves_ranks()) line["mean_rank"] = ranks_->start().mean;
-    line.update(routing_metrics(routed));
-    directory_.log(line, "train");
-    watch(loss);
+    at_.micro_batch += int64_t(batches.size());
+    for (const PackedBatch& batch : batches) begun.tokens += batch.tokens();
+    at_.tokens += begun.tokens;
+    at_.seconds = earlier_seconds_ + seconds_since(start_);
+    begun.line = {
+        {"step", at_.step},     {"epoch", epochs()},        {"loss", 0.0},           {"lr", lr}, {"grad_norm", 0.0},
+        {"tokens", at_.tokens}, {"tokens_per_second", 0.0}, {"seconds", at_.seconds}};
+    if (scaled()) begun.line["loss_scale"] = at_.scaler.scale;
+    if (ranks_->moves_ranks()) begun.line["mean_rank"] = ranks_->start().mean;
+    begun.line.update(routing_metrics(routed));
+    begun_.push_back(std::move(begun));
+    const bool waited = !routed.empty();  // for the choices of routed layers
+    if (!waited && !reads_each_update() && at_.step % config_.train.log_every != 0) return;
+    if (!read_updates(gradients)) return;
     routed_ = std::move(routed);
     if (const auto event = ranks_->after_update(at_.step, gradients, routed_)) {
       at_.last_rank_event = at_.applied;
       log(*event);
     }
-    progress_.update({.step = at_.step,
+  }
+
+  // Whether what comes next depends on what came of the update before it, or knowing that costs nothing.
+  bool reads_each_update() const {
+    return setup_.model->base().device() == cpu || scaled() || config_.optimizer.sam || ranks_->has_events();
+  }
+
+  // Waits for the updates that were begun, and logs them. `gradients`: of the last, where they are still there. Whether
+  // that one was made.
+  bool read_updates(std::span<Tensor> gradients = {}) {
+    std::vector<Begun> all = std::exchange(begun_, {});
+    int64_t tokens = 0;
+    for (const Begun& begun : all) tokens += begun.tokens;
+    bool applied = false;
+    for (Begun& begun : all) {
+      const double loss = total_of(begun.losses);
+      const bool last = &begun == &all.back();
+      if (!begun.outcome) begun.outcome = optimizer_.outcome(begun.update, last ? gradients : std::span<Tensor>());
+      if (!std::isfinite(loss)) begun.outcome->not_finite = "the loss";
+      const double speed = double(tokens) / std::max(1e-9, seconds_since(began_));
+      applied = read(begun.line, loss, speed, *begun.outcome);
+    }
+    return applied;
+  }
+
+  bool read(Json& line, double loss, double speed, const MoRAOptimizer::Outcome& outcome) {
+    const int64_t step = line["step"];
+    if (scaled()) at_.scaler.after_update(outcome.applied);
+    if (!outcome.applied) {
+      --at_.applied;
+      skip(step, outcome.not_finite);
+      return false;
+    }
+    at_.skipped = 0;
+    at_.loss_sum += loss;
+    line["loss"] = loss;
+    line["grad_norm"] = outcome.gradient_norm;
+    line["tokens_per_second"] = speed;
+    directory_.log(line, "train");
+    watch(step, loss);
+    progress_.update({.step = step,
                       .total = task_end(),
                       .loss = loss,
-                      .lr = lr,
+                      .lr = line["lr"],
                       .tokens_per_second = speed,
                       .seconds = seconds_since(start_),
                       .first_step = first_step_,
                       .memory_bytes = resident_bytes()});
+    return true;
   }
 
   void log(const RankEvent& event) {
@@ -241,10 +296,10 @@ class Trainer {
                    "ranks");
   }
 
-  void skip(const std::string& what) {
-    directory_.log({{"step", at_.step}, {"event", {{"kind", "skipped_update"}, {"reason", what + " is not finite"}}}},
+  void skip(int64_t step, const std::string& what) {
+    directory_.log({{"step", step}, {"event", {{"kind", "skipped_update"}, {"reason", what + " is not finite"}}}},
                    "train");
-    progress_.note(fmt::format("update {} skipped: {} is not finite", at_.step, what));
+    progress_.note(fmt::format("update {} skipped: {} is not finite", step, what));
     ++at_.skipped;
     require<Error>(
         at_.skipped < config_.train.max_skipped,
@@ -254,15 +309,15 @@ class Trainer {
 
   // Counts spikes, and ends a run whose loss has exploded. No checkpoint is written on the way there (after_update), so
   // that the last one is from before.
-  void watch(double loss) {
+  void watch(int64_t step, double loss) {
     if (const auto median = observe(at_.losses, loss))
       directory_.log(
-          {{"step", at_.step}, {"event", {{"kind", "loss_spike"}, {"median", *median}, {"spikes", at_.losses.spikes}}}},
+          {{"step", step}, {"event", {{"kind", "loss_spike"}, {"median", *median}, {"spikes", at_.losses.spikes}}}},
           "train");
     require<Error>(at_.losses.far_above_start < config_.train.max_skipped,
                    "{}: the loss exploded: {:.4g} after update {}, for {} updates over ten times the {:.4g} it began "
                    "with; lower optimizer.lr (the last checkpoint is from before)",
-                   config_.out, loss, at_.step, at_.losses.far_above_start, at_.losses.start);
+                   config_.out, loss, step, at_.losses.far_above_start, at_.losses.start);
   }
 
   double epochs() const { return double(at_.epoch) + double(at_.batch) / double(plan_.size()); }
@@ -271,15 +326,18 @@ class Trainer {
 
   void after_update() {
     const bool last = at_.step == task_end();
+    const bool saves = is_due(config_.train.save_every);
+    if (last || saves || is_due(config_.train.eval_every) || (samples_ && is_due(config_.train.sample->every)))
+      read_updates();
     if (data().valid.size() > 0 && (last || is_due(config_.train.eval_every))) validate();
     if (samples_ && (last || is_due(config_.train.sample->every))) write_samples();
     const int signal = options_.signal ? options_.signal->exchange(0) : 0;
+    if (signal != 0) read_updates();
     if (signal == SIGINT || signal == SIGTERM) stopped_by_ = signal;
     ended_ = ended_ || stopped_by_ != 0;
     const bool over = last || stopped_early();
     if (over) finish_task();
-    if (over || ended_ || signal == SIGUSR1 || (is_due(config_.train.save_every) && at_.losses.far_above_start == 0))
-      save();
+    if (over || ended_ || signal == SIGUSR1 || (saves && at_.losses.far_above_start == 0)) save();
   }
 
   // A continual run measures every task, learns what protects this one, and begins the next; any other ends.
@@ -386,7 +444,6 @@ class Trainer {
     MoRAModel& model = *setup_.model;
     model.remove_adapters();
     load_adapter(directory, model);
-    model.to(model.base().device());
     at_ = checkpoint.progression;
     require<IoError>(at_.task < std::ssize(setup_.tasks), "{}: task {} of {}", directory.string(), at_.task,
                      setup_.tasks.size());
@@ -431,6 +488,8 @@ class Trainer {
   std::optional<RankPlan> ranks_;
   Progress progress_;
 
+  std::vector<Begun> begun_;  // updates whose outcome has not been read
+  Clock::time_point began_;   // the first of them
   std::optional<Evaluation> valid_;
   RoutedLayers routed_;  // what routed layers did in the last update
   bool ended_ = false;

@@ -1,5 +1,7 @@
 #include "kernels/optimizer.h"
 
+#include <cmath>
+
 #include "cuda/twin.h"
 
 namespace mora::test {
@@ -109,6 +111,51 @@ TEST(SimtOptimizer, Perturbation) {
 TEST(SimtOptimizer, ScaleAll) {
   expect_twins(terms_of({DType::f16, DType::f32, DType::f64, DType::bf16}, {false}), 0,
                [](Tensors& t) { kernels::scale_all(t, 0.37); });
+}
+
+// A gate of NaN, and one that is open.
+TEST(SimtOptimizer, AClosedGateChangesNothing) {
+  for (const double value : {double(NAN), 0.5}) {
+    const auto gate = [&](const Tensors& t) {
+      return Tensor::from(std::vector<double>{value}, {1}).to(t.front().device());
+    };
+    const Tensors tensors = terms_of(parameters, {false, false, false, true});
+    expect_twins(tensors, close, [&](Tensors& t) {
+      std::vector<kernels::SgdTerm> terms;
+      for (size_t i = 0; i < t.size(); i += 4) terms.push_back({t[i], t[i + 1], t[i + 2], 0.1});
+      kernels::sgd_update(terms, {0.9}, gate(t));
+    });
+    expect_twins(tensors, close, [&](Tensors& t) {
+      std::vector<kernels::AdamWTerm> terms;
+      for (size_t i = 0; i < t.size(); i += 4) terms.push_back({t[i], t[i + 1], t[i + 2], t[i + 3], {}, 0.01, 0.1, 3});
+      kernels::adamw_update(terms, {}, gate(t));
+    });
+    expect_twins(tensors, 4 * close, [&](Tensors& t) {
+      std::vector<kernels::LambTerm> terms;
+      for (size_t i = 0; i < t.size(); i += 4) terms.push_back({t[i], t[i + 1], t[i + 2], t[i + 3], 0.01, 0.1, 3});
+      kernels::lamb_update(terms, {}, gate(t));
+    });
+  }
+}
+
+TEST(SimtOptimizer, Clipping) {
+  const auto clip = [](double most, double loss, DType dtype) {
+    expect_twins(terms_of({DType::f32, DType::f64, DType::bf16}, {false}), close, [&](Tensors& t) {
+      const Tensor of_loss = tensor_of({loss}, {1}, dtype).to(t.front().device());
+      const kernels::Clipped clipped = kernels::clip(t, most, of_loss);
+      const double gate = clipped.gate.item();
+      EXPECT_EQ(std::isnan(gate), !std::isfinite(loss));
+      t.push_back(Tensor::from(std::vector<double>{clipped.norm.item(), std::isnan(gate) ? -1 : gate}, {2}));
+    });
+  };
+  for (const double most : {0.5, 1e9, double(INFINITY)}) clip(most, 1, DType::f32);
+  for (const double loss : {double(NAN), double(INFINITY)}) clip(0.5, loss, DType::f64);
+  for (const DType dtype : {DType::bf16, DType::f16}) clip(0.5, 2, dtype);
+  for (const double wrong : {double(NAN), double(INFINITY)}) {
+    Tensors gradients{tensor_of({1, wrong}, {2}, DType::f32).to(device), tensor_of({3}, {1}, DType::f32).to(device)};
+    EXPECT_TRUE(std::isnan(kernels::clip(gradients, 1).gate.item()));
+    EXPECT_EQ(gradients[1].item(), 3) << "a gradient of an update that is not made";
+  }
 }
 
 TEST(SimtOptimizer, UnalignedParameters) {

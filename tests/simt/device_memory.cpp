@@ -78,6 +78,10 @@ namespace cuda {
 
 std::string missing(int device) { return device == 0 ? "" : "the emulator is cuda:0"; }
 
+Card describe(int) {
+  return {"emulator", 80, simt::emulator::memory_bytes, simt::emulator::memory_bytes - memory().stats.live_bytes};
+}
+
 void* allocate(size_t bytes, int device) {
   require<DeviceError>(device == 0, "no device cuda:{}: {}", device, missing(device));
   const size_t page = page_size(), used = rounded(std::max<size_t>(bytes, 1), 16), page_bytes = rounded(used, page);

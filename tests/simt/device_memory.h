@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace mora::simt::emulator {
+
+inline int64_t memory_bytes = int64_t{4} << 30;  // that the card says it has
 
 // While one lives, device memory can be read and written.
 class OpenMemory {
