@@ -8,6 +8,7 @@
 #include "engine/allocator.h"
 #include "engine/device.h"
 #include "engine/parallel.h"
+#include "engine/storage.h"
 
 namespace mora::cuda {
 
@@ -44,6 +45,18 @@ struct Card {
 // Throws ShapeError where a kernel has met an index out of range since the last call (kernels/cuda/index_errors.h): a
 // kernel cannot throw itself. Tensor::to the processor asks.
 [[gnu::weak]] void check_indices(int device);
+// Where kernels note them; the same as long as anyone holds it.
+[[gnu::weak]] Ref<Storage> index_memory(int device);
 [[gnu::weak]] MemoryStats memory_stats(int device);
+
+// For engine/graph.h. Between the two, work of the current stream is recorded and not done, and memory is allocated
+// beside it. Throw DeviceError where it cannot be: with MORA_SYNC=1, which waits for each launch.
+[[gnu::weak]] void begin_recording(int device);
+[[gnu::weak]] void* end_recording(int device);
+// Instead of end_recording, after an error.
+[[gnu::weak]] void cancel_recording(int device) noexcept;
+// Does again what end_recording returned, until it is discarded.
+[[gnu::weak]] void replay(void* recorded, int device);
+[[gnu::weak]] void discard(void* recorded, int device) noexcept;
 
 }  // namespace mora::cuda

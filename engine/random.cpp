@@ -8,18 +8,7 @@ namespace {
 
 __extension__ using Wide = unsigned __int128;
 
-uint64_t mix(uint64_t z) {  // splitmix64's finaliser (Steele, Lea, Flood 2014)
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
 }  // namespace
-
-RandomStream::RandomStream(const RandomKey& key) : seed_(key.seed), stream_(0) {
-  for (uint64_t part : {key.epoch, key.step, key.layer, uint64_t(key.purpose)})
-    stream_ = mix(stream_ + 0x9E3779B97F4A7C15u + part);
-}
 
 double RandomStream::normal(uint64_t i) const {
   const PhiloxBlock b = block(i);

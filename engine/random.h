@@ -36,10 +36,22 @@ struct RandomKey {
   Purpose purpose = Purpose::init;
 };
 
+// The upper half of the counter.
+constexpr uint64_t stream_of(const RandomKey& key) {
+  uint64_t stream = 0;
+  for (const uint64_t part : {key.epoch, key.step, key.layer, uint64_t(key.purpose)}) {
+    uint64_t z = stream + 0x9E3779B97F4A7C15u + part;  // splitmix64's finaliser (Steele, Lea, Flood 2014)
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    stream = z ^ (z >> 31);
+  }
+  return stream;
+}
+
 // The stream of a key: `block(i)` gives numbers 4i … 4i+3. Cheap to copy.
 class RandomStream {
  public:
-  explicit RandomStream(const RandomKey& key);
+  explicit RandomStream(const RandomKey& key) : seed_(key.seed), stream_(stream_of(key)) {}
   PhiloxBlock block(uint64_t i) const {
     return philox({uint32_t(i), uint32_t(i >> 32), uint32_t(stream_), uint32_t(stream_ >> 32)}, uint32_t(seed_),
                   uint32_t(seed_ >> 32));

@@ -6,12 +6,16 @@
 #include "engine/allocator.h"
 #include "engine/cuda.h"
 #include "engine/error.h"
+#include "engine/graph.h"
 
 namespace mora {
 
 Storage::Storage(size_t bytes, Device device) : data_(nullptr), bytes_(bytes), device_(device) {
   if (device.kind == DeviceKind::cpu) {
     data_ = allocate(bytes);
+  } else if (GraphPool* pool = Graph::pool_of_recording(device)) {
+    data_ = pool->take(bytes);
+    pool_ = Ref<GraphPool>(pool);
   } else {
     require<DeviceError>(cuda::allocate != nullptr, "no memory on {}: this program is built without CUDA",
                          to_string(device));
@@ -28,7 +32,9 @@ Storage::~Storage() {
   if (owner_) return;
   if (device_.kind == DeviceKind::cpu)
     deallocate(data_, bytes_);
-  else
+  else if (pool_)
+    pool_->give_back(data_);
+  else if (!Graph::free_later(data_, bytes_, device_))
     cuda::deallocate(data_, bytes_, device_.index);
 }
 

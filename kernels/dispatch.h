@@ -15,15 +15,29 @@ struct Kernel<void(Args...)> {
   std::string_view name;
   std::array<void (*)(Args...), 2> table;  // by DeviceKind
 
-  // One indirect call. Throws DeviceError where the device has no such kernel.
+  // One indirect call. Throws DeviceError where the device has no such kernel; one of the device's own names the kernel
+  // and the tensors.
   void operator()(Args... args) const {
     const DeviceKind kind = device_of(args...);
     auto* body = table[size_t(kind)];
     require<DeviceError>(body != nullptr, "{}: no kernel for {}", name, kind == DeviceKind::cuda ? "cuda" : "cpu");
-    body(std::forward<Args>(args)...);
+    if (kind == DeviceKind::cpu) return body(std::forward<Args>(args)...);
+    try {
+      body(args...);
+    } catch (const DeviceError& error) {
+      std::string tensors;
+      (describe(args, tensors), ...);
+      fail<DeviceError>("{} ({} of {})", error.what(), name, tensors);
+    }
   }
 
  private:
+  template <class T>
+  static void describe(const T& argument, std::string& text) {
+    if constexpr (std::is_same_v<T, Tensor>)
+      if (argument.defined())
+        text += fmt::format("{}{} {}", text.empty() ? "" : ", ", argument.shape(), name_of(argument.dtype()));
+  }
   template <class First, class... Rest>
   static DeviceKind device_of(const First& first, const Rest&... rest) {
     if constexpr (std::is_same_v<First, Tensor>)

@@ -76,4 +76,12 @@ Clipped clip(std::span<Tensor> gradients, double most, const Tensor& loss) {
   return body_for("clip", gradients, cpu::clip, cuda::clip)(gradients, most, loss);
 }
 
+void add_all(std::span<const Tensor> xs, std::span<Tensor> ys, double factor) {
+  body_for("add_all", xs, cpu::add_all, cuda::add_all)(xs, ys, factor);
+}
+
+void copy_all(std::span<const Tensor> xs, std::span<Tensor> ys) {
+  body_for("copy_all", xs, cpu::copy_all, cuda::copy_all)(xs, ys);
+}
+
 }  // namespace mora::kernels

@@ -68,6 +68,10 @@ void perturb(std::span<PerturbationTerm> terms, double eta, double factor);
 double global_norm(std::span<const Tensor> tensors);
 // x *= factor.
 void scale_all(std::span<Tensor> tensors, double factor);
+// y += factor·x; ys[i] and xs[i] are of one shape and dtype.
+void add_all(std::span<const Tensor> xs, std::span<Tensor> ys, double factor = 1);
+// y = x, likewise.
+void copy_all(std::span<const Tensor> xs, std::span<Tensor> ys);
 
 // The global norm of gradients before they were clipped, and the gate of the update that follows them: f64 (1) each.
 struct Clipped {

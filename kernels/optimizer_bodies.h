@@ -29,6 +29,8 @@ MORA_BODIES(void, perturb, std::span<PerturbationTerm> terms, double eta, double
 MORA_BODIES(double, global_norm, std::span<const Tensor> tensors)
 MORA_BODIES(void, scale_all, std::span<Tensor> tensors, double factor)
 MORA_BODIES(Clipped, clip, std::span<Tensor> gradients, double most, const Tensor& loss)
+MORA_BODIES(void, add_all, std::span<const Tensor> xs, std::span<Tensor> ys, double factor)
+MORA_BODIES(void, copy_all, std::span<const Tensor> xs, std::span<Tensor> ys)
 
 }  // namespace mora::kernels
 

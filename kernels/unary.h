@@ -2,6 +2,7 @@
 // f32.
 #pragma once
 
+#include "engine/random.h"
 #include "kernels/dispatch.h"
 #include "kernels/functions.h"
 
@@ -30,7 +31,8 @@ MORA_KERNEL(clamp, const Tensor& x, Tensor& y, double low, double high);
 // y = silu(gate) · up, and its gradients. Shazeer 2020, "GLU Variants Improve Transformer".
 MORA_KERNEL(swiglu, const Tensor& gate, const Tensor& up, Tensor& y);
 MORA_KERNEL(swiglu_backward, const Tensor& gate, const Tensor& up, const Tensor& gy, Tensor& ggate, Tensor& gup);
-// y_i = x_i / (1 − p) where the i-th uniform number of the stream is ≥ p, else 0. Its own backward.
-MORA_KERNEL(dropout, const Tensor& x, Tensor& y, double p, uint64_t seed, uint64_t stream);
+// y_i = x_i / (1 − p) where the i-th uniform number of the key's stream is ≥ p, else 0. Its own backward. `clock`, i64
+// (2) or undefined, holds an epoch and a step that are taken instead of the key's.
+MORA_KERNEL(dropout, const Tensor& x, Tensor& y, double p, const RandomKey& key, const Tensor& clock);
 
 }  // namespace mora::kernels

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/binary.h"
 #include "kernels/copy.h"
 #include "kernels/optimizer.h"
 
@@ -16,12 +15,11 @@ class SavedValues {
   explicit SavedValues(std::span<const kernels::PerturbationTerm> terms) {
     for (const auto& term : terms) {
       live_.push_back(term.parameter);
-      saved_.push_back(kernels::copied(term.parameter));
+      saved_.push_back(Tensor::empty(term.parameter.meta()));
     }
+    kernels::copy_all(live_, saved_);
   }
-  ~SavedValues() {
-    for (size_t i = 0; i < live_.size(); ++i) kernels::copy(saved_[i], live_[i]);
-  }
+  ~SavedValues() { kernels::copy_all(saved_, live_); }
   SavedValues(const SavedValues&) = delete;
   SavedValues& operator=(const SavedValues&) = delete;
 
@@ -87,19 +85,24 @@ bool Sam::gradients_nearby(std::span<const Parameter> parameters, Tensors& gradi
 void Sam::follow_memory(Tensors& gradients) const {
   const double norm = kernels::global_norm(defined_of(gradients)), kept = kernels::global_norm(memory_);
   if (kept == 0) return;
-  for (size_t i = 0; i < gradients.size(); ++i)
-    if (gradients[i].defined()) kernels::axpy(memory_[i], gradients[i], options_.alpha * norm / kept);
+  Tensors g, memory;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    if (!gradients[i].defined()) continue;
+    g.push_back(gradients[i]);
+    memory.push_back(memory_[i]);
+  }
+  kernels::add_all(memory, g, options_.alpha * norm / kept);
 }
 
 void Sam::remember(std::span<const Tensor> at_w, std::span<const Tensor> nearby) {
   const Tensors g = defined_of(at_w), g_s = defined_of(nearby);
   const double norm = kernels::global_norm(g);
   const double share = norm > 0 ? kernels::inner_product(g, g_s) / (norm * norm) : 0;
-  for (size_t i = 0; i < nearby.size(); ++i) {
-    if (!nearby[i].defined()) continue;
-    memory_[i] = kernels::copied(nearby[i]);
-    kernels::axpy(at_w[i], memory_[i], -share);
-  }
+  Tensors memory;
+  for (size_t i = 0; i < nearby.size(); ++i)
+    if (nearby[i].defined()) memory.push_back(memory_[i] = Tensor::empty(nearby[i].meta()));
+  kernels::copy_all(g_s, memory);
+  kernels::add_all(g, memory, -share);
 }
 
 std::vector<NamedTensor> Sam::state(std::span<const Parameter> parameters) const {

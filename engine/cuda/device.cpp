@@ -83,8 +83,19 @@ struct Queue {
     check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all), "the memory pool");
   }
 
-  cudaStream_t stream = nullptr;
+  // While a graph is recorded, memory is allocated on a stream of its own: on that of the graph it would be the
+  // graph's.
+  void* allocate_beside(size_t bytes) {
+    if (!beside) check(cudaStreamCreateWithFlags(&beside, cudaStreamNonBlocking), "a stream");
+    void* pointer = nullptr;
+    check(cudaMallocAsync(&pointer, bytes, beside), fmt::format("{} bytes", bytes));
+    check(cudaStreamSynchronize(beside), "memory for a graph");
+    return pointer;
+  }
+
+  cudaStream_t stream = nullptr, beside = nullptr;
   cudaMemPool_t pool = nullptr;
+  bool recording = false;
   Staging staging;
 };
 
@@ -100,11 +111,12 @@ Queue& queue(int device) {
 }
 
 // MORA_SYNC=1: each launch is waited for, so that what fails is named where it was launched, and not somewhere later.
+bool is_asked_to_wait() {
+  const char* value = std::getenv("MORA_SYNC");
+  return value && std::string_view(value) == "1";
+}
 bool is_synchronous() {
-  static const bool on = [] {
-    const char* value = std::getenv("MORA_SYNC");
-    return value && std::string_view(value) == "1";
-  }();
+  static const bool on = is_asked_to_wait();
   return on;
 }
 
@@ -147,7 +159,12 @@ Card describe(int device) {
 
 void* allocate(size_t bytes, int device) {
   void* pointer = nullptr;
-  check(cudaMallocAsync(&pointer, std::max<size_t>(bytes, 1), queue(device).stream), fmt::format("{} bytes", bytes));
+  Queue& q = queue(device);
+  bytes = std::max<size_t>(bytes, 1);
+  if (q.recording)
+    pointer = q.allocate_beside(bytes);
+  else
+    check(cudaMallocAsync(&pointer, bytes, q.stream), fmt::format("{} bytes", bytes));
   count(device, int64_t(bytes), 1);
   return pointer;
 }
@@ -163,6 +180,8 @@ void deallocate(void* pointer, size_t bytes, int device) noexcept {
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
   const bool arrives = to_device.kind == DeviceKind::cuda, leaves = from_device.kind == DeviceKind::cuda;
   Queue& q = queue(arrives ? to_device.index : from_device.index);
+  require<DeviceError>(!q.recording || (arrives && leaves), "a copy {} the device cannot be recorded in a graph",
+                       arrives ? "to" : "from");
   if (!leaves) return q.staging.copy(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes, q.stream);
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, q.stream), fmt::format("copying {} bytes", bytes));
   if (!arrives) check(cudaStreamSynchronize(q.stream), "waiting for a copy");
@@ -172,7 +191,11 @@ void zero(void* pointer, size_t bytes, int device) {
   check(cudaMemsetAsync(pointer, 0, bytes, queue(device).stream), fmt::format("zeroing {} bytes", bytes));
 }
 
-void synchronize(int device) { check(cudaStreamSynchronize(queue(device).stream), "waiting for the device"); }
+void synchronize(int device) {
+  Queue& q = queue(device);
+  require<DeviceError>(!q.recording, "waiting for the device cannot be recorded in a graph");
+  check(cudaStreamSynchronize(q.stream), "waiting for the device");
+}
 
 MemoryStats memory_stats(int device) {
   Queue& q = queue(device);
@@ -184,5 +207,42 @@ MemoryStats memory_stats(int device) {
   result.cached_bytes = int64_t(reserved - used);
   return result;
 }
+
+void begin_recording(int device) {
+  require<DeviceError>(!is_asked_to_wait(), "MORA_SYNC=1 waits for each launch, so no graph is recorded");
+  Queue& q = queue(device);
+  check(cudaStreamSynchronize(q.stream), "waiting for the device");  // what was freed is there for the graph
+  check(cudaStreamBeginCapture(q.stream, cudaStreamCaptureModeRelaxed), "recording a graph");
+  q.recording = true;
+}
+
+void* end_recording(int device) {
+  Queue& q = queue(device);
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(q.stream, &graph);
+  q.recording = false;
+  check(ended, "recording a graph");
+  const cudaError_t made = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  check(made, "making a graph");
+  return executable;
+}
+
+void cancel_recording(int device) noexcept {
+  Queue& q = queue(device);  // it is there: begin_recording used it
+  if (!q.recording) return;
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(q.stream, &graph);
+  if (graph) cudaGraphDestroy(graph);
+  (void)cudaGetLastError();
+  q.recording = false;
+}
+
+void replay(void* recorded, int device) {
+  check(cudaGraphLaunch(cudaGraphExec_t(recorded), queue(device).stream), "a graph");
+}
+
+void discard(void* recorded, int) noexcept { cudaGraphExecDestroy(cudaGraphExec_t(recorded)); }
 
 }  // namespace mora::cuda

@@ -102,15 +102,18 @@ namespace mora::kernels::cpu {
 
 HWY_EXPORT(dropout_range);
 
-void dropout(const Tensor& x, Tensor& y, double p, uint64_t seed, uint64_t stream) {
+void dropout(const Tensor& x, Tensor& y, double p, const RandomKey& key, const Tensor& clock) {
   invariant(
       x.shape() == y.shape() && x.is_contiguous() && y.is_contiguous() && x.dtype() == y.dtype() && p >= 0 && p <= 1,
       "dropout: {} into {}, p = {}", x.shape(), y.shape(), p);
+  RandomKey now = key;
+  if (clock.defined()) now.epoch = uint64_t(clock.data<int64_t>()[0]), now.step = uint64_t(clock.data<int64_t>()[1]);
+  const RandomStream stream(now);
   constexpr int64_t unit = 64;  // the numbers of the widest vector of blocks
   void* out = y.mutable_raw();
   parallel_for((x.numel() + unit - 1) / unit, element_grain / unit, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(dropout_range)
-    (x, out, begin * unit, std::min(end * unit, x.numel()), p, seed, stream);
+    (x, out, begin * unit, std::min(end * unit, x.numel()), p, stream.seed(), stream.stream());
   });
 }
 

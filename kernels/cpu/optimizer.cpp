@@ -1,4 +1,5 @@
 // Parameters are cut into pieces of equal size, whatever tensor they lie in, and the pieces are shared out to threads.
+#include "kernels/copy.h"
 #include "kernels/optimizer_bodies.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -268,6 +269,18 @@ void scale_target(Tensor& t, double factor, int64_t begin, int64_t end) {
   });
 }
 
+void add_target(const Tensor& x, Tensor& y, double factor, int64_t begin, int64_t end) {
+  visit_floating(y.dtype(), "add_all", [&](auto zero) {
+    using T = decltype(zero);
+    T* to = const_cast<T*>(y.data<T>()) + begin;
+    const Tag<T> d;
+    const auto f = hn::Set(d, Compute<T>(factor));
+    map(
+        d, end - begin, [=](auto a, auto b) HWY_ATTR { return hn::MulAdd(f, b, a); }, to, static_cast<const T*>(to),
+        x.data<T>() + begin);
+  });
+}
+
 }  // namespace
 }  // namespace mora::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -284,6 +297,7 @@ HWY_EXPORT(perturbation_squares_target);
 HWY_EXPORT(perturb_target);
 HWY_EXPORT(product_target);
 HWY_EXPORT(scale_target);
+HWY_EXPORT(add_target);
 
 template <class Terms, class F>
 void for_pieces(const Terms& terms, F f) {
@@ -422,6 +436,19 @@ Clipped clip(std::span<Tensor> gradients, double most, const Tensor& loss) {
   if (gate < 1) scale_all(gradients, gate);
   const auto number = [](double value) { return Tensor::from(std::vector<double>{value}, {1}); };
   return {number(norm), number(gate)};
+}
+
+void add_all(std::span<const Tensor> xs, std::span<Tensor> ys, double factor) {
+  check_pairs("add_all", mora::cpu, xs, ys);
+  for (Tensor& y : ys) y.mutable_raw();
+  for_pieces(ys, [&](size_t, const Piece& piece) {
+    HWY_DYNAMIC_DISPATCH(add_target)(xs[piece.term], ys[piece.term], factor, piece.begin, piece.end);
+  });
+}
+
+void copy_all(std::span<const Tensor> xs, std::span<Tensor> ys) {
+  check_pairs("copy_all", mora::cpu, xs, ys);
+  for (size_t i = 0; i < xs.size(); ++i) copy(xs[i], ys[i]);
 }
 
 }  // namespace mora::kernels::cpu

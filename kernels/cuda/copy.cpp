@@ -30,7 +30,7 @@ void copy(const Tensor& x, Tensor& y) {
   require_device_of(x, "copy", y);
   if (y.numel() == 0) return;
   if (x.dtype() == y.dtype() && x.is_contiguous() && y.is_contiguous())
-    return mora::cuda::copy(y.mutable_raw(), y.device(), x.raw(), x.device(), y.bytes());
+    return mora::cuda::copy(output(y).data, y.device(), address(x), x.device(), y.bytes());
   const StridedWalk<2> walk = walk_by_output(x.shape(), x.strides(), y.strides());
   if (x.dtype() != y.dtype()) return launch_convert(strided_view(x), strided_output(y), walk_view(walk));
   const Transposed transposed = as_transposed(walk);

@@ -54,9 +54,19 @@ void check_indices(int device) {
   }
   if (!taken.defined()) return;
   const Tensor host = taken.to(mora::cpu);
+  if (taken.storage()->use_count() > 1) {  // graphs write there
+    zero(taken.mutable_raw(), taken.bytes(), device);
+    kernels::cuda::Words& w = kernels::cuda::words();
+    const std::lock_guard lock(w.mutex);
+    w.of_device[device] = taken;
+  }
   for (int kind = 0; kind < kernels::cuda::index_kinds; ++kind)
     if (const auto word = uint64_t(host.data<int64_t>()[kind]); word != 0)
       kernels::cuda::reject(kernels::cuda::IndexKind(kind), word);
+}
+
+Ref<Storage> index_memory(int device) {
+  return kernels::cuda::index_error_words({DeviceKind::cuda, uint8_t(device)}).storage();
 }
 
 }  // namespace mora::cuda

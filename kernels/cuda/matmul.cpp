@@ -10,9 +10,9 @@ namespace {
 void multiply(const Gemm& g, const Tensor& a, const Tensor& b, Tensor& y, const Tensor& bias) {
   if (g.m == 0 || g.n == 0) return;
   if (g.k > 0)
-    gemm(g, a.raw(), b.raw(), y.mutable_raw(), bias.defined() ? bias.raw() : nullptr, a.device());
+    gemm(g, address(a), address(b), output(y).data, view(bias).data, a.device());
   else if (!g.accumulate)
-    mora::cuda::zero(y.mutable_raw(), y.bytes(), y.device().index);
+    mora::cuda::zero(output(y).data, y.bytes(), y.device().index);
 }
 
 // The product of a linear layer, with W and b where x is.
@@ -22,9 +22,9 @@ void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, bool forward) {
   Gemm g{.m = y.dim(0), .n = y.dim(1), .k = x.dim(1), .transpose_b = forward, .input = x.dtype(), .output = y.dtype()};
   Tensor bias = forward ? resident.bias : Tensor();
   if (bias.defined() && (x.dtype() == DType::f64 || g.k == 0)) {  // the library adds none to f64
-    auto* row = static_cast<std::byte*>(y.mutable_raw());
+    auto* row = static_cast<std::byte*>(output(y).data);
     for (int64_t i = 0; i < g.m; ++i, row += bias.bytes())
-      mora::cuda::copy(row, y.device(), bias.raw(), bias.device(), bias.bytes());
+      mora::cuda::copy(row, y.device(), address(bias), bias.device(), bias.bytes());
     bias = Tensor();
     g.accumulate = true;
   }

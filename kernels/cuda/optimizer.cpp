@@ -9,9 +9,9 @@
 namespace mora::kernels::cuda {
 namespace {
 
-void* pointer(const Tensor& t) { return t.defined() ? const_cast<void*>(t.raw()) : nullptr; }
+void* pointer(const Tensor& t) { return view(t).data; }
 // For writing: the storage's version moves.
-void* pointer_to_write(Tensor& t) { return t.defined() ? t.mutable_raw() : nullptr; }
+void* pointer_to_write(Tensor& t) { return output(t).data; }
 
 // Steps of one dtype, to be launched together, with the places of their terms.
 template <class S>
@@ -36,8 +36,7 @@ class Group {
   // On the device, as long as the group lives.
   Table<S> table(DType dtype, Device device) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(steps_.data());
-    const std::span<const uint8_t> all(bytes, steps_.size() * sizeof(S));
-    memory_ = Tensor::from(all, {int64_t(all.size())}).to(device);
+    memory_ = Graph::upload({bytes, steps_.size() * sizeof(S)}, device);
     return {static_cast<const S*>(memory_.raw()), size(), pieces_, dtype};
   }
 
@@ -79,7 +78,7 @@ double total_of(const std::vector<double>& sums) {
   return total;
 }
 
-Groups<Pair> pairs(std::string_view op, std::span<const Tensor> xs, std::span<const Tensor> ys) {
+Groups<Pair> pairs(std::string_view op, std::span<const Tensor> xs, std::span<const Tensor> ys, double factor = 1) {
   check_pairs(op, xs.front().device(), xs, ys);
   Groups<Pair> groups;
   for (size_t i = 0; i < xs.size(); ++i) {
@@ -87,6 +86,7 @@ Groups<Pair> pairs(std::string_view op, std::span<const Tensor> xs, std::span<co
     Pair pair;
     pair.x = pointer(xs[i]);
     pair.y = pointer(ys[i]);
+    pair.factor = factor;
     groups[size_t(xs[i].dtype())].add(i, pair, xs[i].numel(), {pair.x, pair.y});
   }
   return groups;
@@ -236,6 +236,20 @@ void perturb(std::span<PerturbationTerm> terms, double eta, double factor) {
   Groups<Perturbation> groups = perturbations("perturb", device, terms, eta, factor);
   for (PerturbationTerm& term : terms) term.parameter.mutable_raw();  // the version moves
   launch_groups(groups, device, launch_perturb);
+}
+
+void add_all(std::span<const Tensor> xs, std::span<Tensor> ys, double factor) {
+  const Device device = xs.front().device();
+  Groups<Pair> groups = pairs("add_all", xs, ys, factor);
+  for (Tensor& y : ys) y.mutable_raw();  // the version moves
+  launch_groups(groups, device, launch_add);
+}
+
+void copy_all(std::span<const Tensor> xs, std::span<Tensor> ys) {
+  const Device device = xs.front().device();
+  Groups<Pair> groups = pairs("copy_all", xs, ys);
+  for (Tensor& y : ys) y.mutable_raw();
+  launch_groups(groups, device, launch_move);
 }
 
 void scale_all(std::span<Tensor> tensors, double factor) { scale(tensors, factor, Tensor()); }

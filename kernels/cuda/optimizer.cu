@@ -217,7 +217,10 @@ struct Product {
   static SIMT_DEVICE void add(const S& s, int64_t i, double (&to)[sums]) {
     Compute<T> x[N], y[N];
     read(of_term<const T>(s.x, s), i, x);
-    read(of_term<const T>(s.y, s), i, y);
+    if (s.x == s.y)  // a norm: read once
+      for (int k = 0; k < N; ++k) y[k] = x[k];
+    else
+      read(of_term<const T>(s.y, s), i, y);
     for (int k = 0; k < N; ++k) to[0] += double(x[k]) * double(y[k]);
   }
   static SIMT_DEVICE double result(const S&, const double (&products)[sums]) { return products[0]; }
@@ -298,6 +301,30 @@ struct Clip {
   }
 };
 
+struct Add {
+  using S = Pair;
+
+  template <class T, int N>
+  SIMT_DEVICE void update(const S& s, int64_t, int64_t i) const {
+    Compute<T> x[N], y[N];
+    read(of_term<const T>(s.x, s), i, x);
+    read(of_term<const T>(s.y, s), i, y);
+    for (int k = 0; k < N; ++k) y[k] += Compute<T>(s.factor) * x[k];
+    write(of_term<T>(s.y, s), i, y);
+  }
+};
+
+struct Move {
+  using S = Pair;
+
+  template <class T, int N>
+  SIMT_DEVICE void update(const S& s, int64_t, int64_t i) const {
+    Compute<T> x[N];
+    read(of_term<const T>(s.x, s), i, x);
+    write(of_term<T>(s.y, s), i, x);
+  }
+};
+
 template <class S>
 Array<const S> terms_of(const Table<S>& table) {
   return {table.terms, table.size};
@@ -355,6 +382,14 @@ void launch_clip(View squares, View loss, double most, View norm, View gate) {
     simt::launch({1}, Clip<decltype(t)>{elements<const double>(squares), elements<const decltype(t)>(loss), most,
                                         elements<double>(norm), elements<double>(gate)});
   });
+}
+
+void launch_add(const Table<Pair>& table) {
+  visit_floating(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, Add{}); });
+}
+
+void launch_move(const Table<Pair>& table) {
+  visit_floating(table.dtype, [&](auto t) { launch_update<decltype(t)>(table, Move{}); });
 }
 
 void launch_products(const Table<Pair>& table, View parts, View sums) {

@@ -39,6 +39,7 @@ struct LambStep : Term {
 };
 struct Pair : Term {
   void *x, *y;
+  double factor = 1;
 };
 struct Perturbation : Term {
   void *parameter, *gradient;
@@ -68,6 +69,8 @@ void launch_perturb(const Table<Perturbation>& table);
 void launch_scale(const Table<Scaling>& table, View gate);
 // norm and gate, f64 (1), of kernels::clip. squares: f64 (terms); loss: one number, or absent.
 void launch_clip(View squares, View loss, double most, View norm, View gate);
+void launch_add(const Table<Pair>& table);   // y += factor·x
+void launch_move(const Table<Pair>& table);  // y = x
 // sums[t]: of term t's products or squares. parts: f64 (pieces), scratch; sums: f64 (terms).
 void launch_products(const Table<Pair>& table, View parts, View sums);
 void launch_perturbation_squares(const Table<Perturbation>& table, View parts, View sums);

@@ -36,7 +36,7 @@ void reduce(const Tensor& x, Tensor& y, uint32_t dims, Reduce f) {
   if (y.numel() == 0) return;
   if (x.numel() == 0) {
     require<ShapeError>(f == Reduce::sum, "max: no elements to take the maximum of in {}", x.shape());
-    return mora::cuda::zero(y.mutable_raw(), y.bytes(), y.device().index);
+    return mora::cuda::zero(output(y).data, y.bytes(), y.device().index);
   }
   // The innermost reduced group first: (outer, reduced, inner), all groups after it kept.
   std::vector<DimensionGroup> groups = group_dimensions(x.shape(), dims);
@@ -63,7 +63,7 @@ void sum_of_squares(const Tensor& x, Tensor& out) {
             out.shape());
   require_floating("sum_of_squares", x);
   require_device_of(x, "sum_of_squares", out);
-  if (x.numel() == 0) return mora::cuda::zero(out.mutable_raw(), out.bytes(), out.device().index);
+  if (x.numel() == 0) return mora::cuda::zero(output(out).data, out.bytes(), out.device().index);
   Tensor partial = Tensor::empty({(x.numel() + chunk_length - 1) / chunk_length}, DType::f64, x.device());
   launch_sum_of_squares(view(x), output(partial), chunk_length);
   reduce(partial, out, 1, Reduce::sum);

@@ -3,16 +3,20 @@
 
 #include <string_view>
 
+#include "engine/graph.h"
 #include "engine/tensor.h"
 #include "kernels/checks.h"
 #include "kernels/cuda/view.h"
 
 namespace mora::kernels::cuda {
 
-// An undefined tensor's view has no data. With a dtype: throws DTypeError where the tensor has another.
-inline View view(const Tensor& x) {
-  return x.defined() ? View{const_cast<void*>(x.raw()), x.numel(), x.dtype()} : View{};
+// The first element of x, for work of the device; a graph that is recorded keeps its memory.
+inline void* address(const Tensor& x) {
+  Graph::keep(x.storage());
+  return const_cast<void*>(x.raw());
 }
+// An undefined tensor's view has no data. With a dtype: throws DTypeError where the tensor has another.
+inline View view(const Tensor& x) { return x.defined() ? View{address(x), x.numel(), x.dtype()} : View{}; }
 inline View view(const Tensor& x, DType wanted) {
   if (x.defined() && x.dtype() != wanted)
     fail<DTypeError>("a tensor of {} read as {}", name_of(x.dtype()), name_of(wanted));
@@ -35,7 +39,7 @@ inline View strided_view(const Tensor& x) {
     invariant(x.strides()[i] >= 0, "a tensor {} with strides {} on cuda", x.shape(), x.strides());
     last += (x.dim(i) - 1) * x.strides()[i];
   }
-  return {const_cast<void*>(x.raw()), x.numel() == 0 ? 0 : last + 1, x.dtype()};
+  return {address(x), x.numel() == 0 ? 0 : last + 1, x.dtype()};
 }
 inline View strided_output(Tensor& x) {
   View view = strided_view(x);

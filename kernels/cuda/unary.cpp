@@ -52,10 +52,11 @@ void swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& gy, Ten
   launch_swiglu_backward(view(gate), view(up), view(gy), output(ggate), output(gup));
 }
 
-void dropout(const Tensor& x, Tensor& y, double p, uint64_t seed, uint64_t stream) {
+void dropout(const Tensor& x, Tensor& y, double p, const RandomKey& key, const Tensor& clock) {
   check("dropout", x, y);
   invariant(p >= 0 && p <= 1, "dropout: p = {}", p);
-  launch_dropout(view(x), output(y), p, seed, stream);
+  require_device_of(x, "dropout", clock);
+  launch_dropout(view(x), output(y), p, key, clock.defined() ? view(clock, DType::i64) : View{});
 }
 
 }  // namespace mora::kernels::cuda

@@ -1,7 +1,6 @@
 // Element-wise functions of one tensor, and swiglu. The derivatives: kernels/cpu/unary.cpp.
 #include "kernels/cuda/unary.h"
 
-#include "engine/random.h"
 #include "kernels/cuda/map.h"
 
 namespace mora::kernels::cuda {
@@ -151,27 +150,31 @@ struct Dropout {
   int64_t packs;
   uint32_t threshold;  // a number whose upper 24 bits are at least this is kept
   double scale;        // of what is kept
-  uint64_t seed, stream;
+  RandomKey key;
+  Array<const int64_t> clock;  // the key's epoch and step, or none: those of the key
 
   SIMT_DEVICE void operator()() const {
+    RandomKey now = key;
+    if (clock.size > 0) now.epoch = uint64_t(clock[0]), now.step = uint64_t(clock[1]);
+    const uint64_t stream = stream_of(now);
     for (int64_t i = simt::global_index(); i < packs; i += simt::global_size()) {
       Pack<T, width> pack = x.template pack<width>(i * width);
       for (int block = 0; block < width / 4; ++block) {
-        const PhiloxBlock numbers = numbers_of(uint64_t(i) * (width / 4) + uint64_t(block));
+        const PhiloxBlock numbers = numbers_of(uint64_t(i) * (width / 4) + uint64_t(block), stream);
         for (int k = 0; k < 4; ++k) drop(pack.values[4 * block + k], numbers[size_t(k)]);
       }
       y.template set_pack<width>(i * width, pack);
     }
     for (int64_t i = packs * width + simt::global_index(); i < y.size; i += simt::global_size()) {
       T value = x[i];
-      drop(value, numbers_of(uint64_t(i) / 4)[size_t(i % 4)]);
+      drop(value, numbers_of(uint64_t(i) / 4, stream)[size_t(i % 4)]);
       y[i] = value;
     }
   }
 
-  SIMT_DEVICE PhiloxBlock numbers_of(uint64_t block) const {
-    return philox({uint32_t(block), uint32_t(block >> 32), uint32_t(stream), uint32_t(stream >> 32)}, uint32_t(seed),
-                  uint32_t(seed >> 32));
+  SIMT_DEVICE PhiloxBlock numbers_of(uint64_t block, uint64_t stream) const {
+    return philox({uint32_t(block), uint32_t(block >> 32), uint32_t(stream), uint32_t(stream >> 32)},
+                  uint32_t(key.seed), uint32_t(key.seed >> 32));
   }
   SIMT_DEVICE void drop(T& value, uint32_t number) const {
     value = (number >> 8) >= threshold ? narrow<T>(widen(value) * Compute<T>(scale)) : narrow<T>(0);
@@ -194,14 +197,14 @@ void launch_swiglu_backward(View gate, View up, View gy, View ggate, View gup) {
   launch_map({gate, up, gy}, {ggate, gup}, SwigluBackward{});
 }
 
-void launch_dropout(View x, View y, double p, uint64_t seed, uint64_t stream) {
+void launch_dropout(View x, View y, double p, const RandomKey& key, View clock) {
   visit_floating(x.dtype, [&](auto t) {
     using T = decltype(t);
     using Kernel = Dropout<T>;
     const int64_t packs = moves_in_packs(x) && moves_in_packs(y) ? x.size / Kernel::width : 0;
-    simt::launch(
-        simt::blocks_for(x.size, Kernel::threads * Kernel::width),
-        Kernel{elements<const T>(x), elements<T>(y), packs, uint32_t(ceil(p * 0x1p24)), 1 / (1 - p), seed, stream});
+    simt::launch(simt::blocks_for(x.size, Kernel::threads * Kernel::width),
+                 Kernel{elements<const T>(x), elements<T>(y), packs, uint32_t(ceil(p * 0x1p24)), 1 / (1 - p), key,
+                        elements<const int64_t>(clock)});
   });
 }
 

@@ -1,6 +1,7 @@
 // Launches of the element-wise kernels (kernels/cuda/unary.cu); all views have one size and one floating dtype.
 #pragma once
 
+#include "engine/random.h"
 #include "kernels/cuda/view.h"
 #include "kernels/functions.h"
 
@@ -13,6 +14,6 @@ void launch_power(View x, View y, double exponent);
 void launch_clamp(View x, View y, double low, double high);
 void launch_swiglu(View gate, View up, View y);
 void launch_swiglu_backward(View gate, View up, View gy, View ggate, View gup);
-void launch_dropout(View x, View y, double p, uint64_t seed, uint64_t stream);
+void launch_dropout(View x, View y, double p, const RandomKey& key, View clock);
 
 }  // namespace mora::kernels::cuda

@@ -61,7 +61,7 @@ LoRA::LoRA(AdapterSpec spec, Tensor a, Tensor b, uint64_t index, std::optional<L
 double LoRA::scaling() const { return lora_scaling(spec_); }
 
 Tensor LoRA::dropped(const Tensor& x, const Context& context) const {
-  return context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
+  return context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout), context.clock) : x;
 }
 
 Tensor LoRA::update(const Tensor& x, Context& context) const {

@@ -109,7 +109,8 @@ int64_t MoRA::side_for(const AdapterSpec& spec, int64_t in, int64_t out) {
 }
 
 Tensor MoRA::update(const Tensor& x, Context& context) const {
-  const Tensor input = context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
+  const Tensor input =
+      context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout), context.clock) : x;
   const Tensor s = mora_compress(input, operator_);                                                  // (N, chunks, r̂)
   const Tensor z = matmul(reshape(s, {-1, operator_.rank}), cast(matrix_, x.dtype()), false, true);  // (N·chunks, r̂)
   return mora_decompress(reshape(z, s.shape()), operator_);                                          // (N, out)

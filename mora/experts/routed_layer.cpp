@@ -84,7 +84,8 @@ void RoutedLayer::visit_parameters(ParameterVisitor visit) {
 Tensor RoutedLayer::update(const Tensor& x, Context& context) const {
   Routes routes;
   if (router_) routes = router_->route(x, context, index_);
-  const Tensor input = context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout)) : x;
+  const Tensor input =
+      context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout), context.clock) : x;
   if (!matrix_.defined())
     return dispatch(way(experts(), spec_.rank), input, routes, LowRankExperts{a_, b_, experts(), lora_scaling(spec_)});
   const Tensor s = mora_compress(input, operator_);  // (N, chunks, r̂)

@@ -43,6 +43,8 @@ struct Context {
   RoutedLayers* routed = nullptr;    // where routed layers note what they did; a recomputed block notes the same again
   TokenRouting* by_token = nullptr;  // the same of each token; of a batch that goes by one adapter
   std::vector<AdapterRows> adapter_rows = {};  // end to end; none: no adapter, a single one: it holds for all rows
+  // Epoch and step once more, i64 (2), on the device: where a graph that is replayed reads them (engine/graph.h).
+  Tensor clock = {};
 
   RandomKey key(uint64_t layer, Purpose purpose) const { return {seed, epoch, step, layer, purpose}; }
 };

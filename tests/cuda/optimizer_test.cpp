@@ -158,6 +158,22 @@ TEST(SimtOptimizer, Clipping) {
   }
 }
 
+TEST(SimtOptimizer, AddAllAndCopyAll) {
+  expect_twins(terms_of({DType::f16, DType::f32, DType::f64, DType::bf16}, {false, false}), 0, [](Tensors& t) {
+    Tensors xs, ys;
+    for (size_t i = 0; i < t.size(); i += 2) {
+      xs.push_back(t[i]);
+      ys.push_back(t[i + 1]);
+    }
+    kernels::add_all(xs, ys);
+    kernels::add_all(ys, xs, -0.5);
+    Tensors moved;
+    for (const Tensor& x : xs) moved.push_back(Tensor::empty(x.meta()));
+    kernels::copy_all(xs, moved);
+    t.insert(t.end(), moved.begin(), moved.end());
+  });
+}
+
 TEST(SimtOptimizer, UnalignedParameters) {
   expect_twins(terms_of(parameters, {false, false, false, true, true}), close, [](Tensors& t) {
     Tensors views;
@@ -179,6 +195,8 @@ TEST(SimtOptimizer, NothingIsNoWork) {
   EXPECT_EQ(kernels::global_norm({}), 0);
   EXPECT_TRUE(kernels::norms({}).empty());
   kernels::scale_all({}, 2);
+  kernels::add_all({}, {});
+  kernels::copy_all({}, {});
 }
 
 TEST(SimtOptimizer, WrongTensorsAreRefused) {

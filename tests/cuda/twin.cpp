@@ -23,6 +23,7 @@ Values numbers(const Tensor& t) {
 class MemoryIsGivenBack final : public testing::Environment {
  public:
   void TearDown() override {
+    cuda::check_indices(0);  // memory for them is kept until then
     EXPECT_EQ(cuda::memory_stats(0).live_bytes, 0) << "memory of the device is never given back";
   }
 };

@@ -65,17 +65,22 @@ TEST(SimtUnary, Swiglu) {
 }
 
 TEST(SimtUnary, DropoutKeepsTheSameElements) {
+  const RandomKey key{.seed = 0x123456789ABCDEF0, .epoch = 2, .step = 77, .layer = 5, .purpose = Purpose::dropout};
   for (const double p : {0., 0.1, 0.9, 1.})
     expect_twins_of_all_sizes(
-        1, 1, [&](Tensors& t) { kernels::dropout(t[0], t[1], p, 0x123456789ABCDEF0, 77); }, 0);
+        1, 1, [&](Tensors& t) { kernels::dropout(t[0], t[1], p, key, Tensor()); }, 0);
+  const Tensor x = numbers(1000, DType::f32), clock = Tensor::from(std::vector<int64_t>{3, 78}, {2});
+  expect_twins({x, unwritten({1000}, DType::f32), clock}, 0,
+               [&](Tensors& t) { kernels::dropout(t[0], t[1], 0.4, key, t[2]); });
 }
 
 // A view from the middle of a tensor cannot be moved by 16 bytes.
 TEST(SimtUnary, UnalignedViews) {
   for (const DType dtype : floating_dtypes) {
     const Tensor x = numbers(1000, dtype), y = unwritten({1000}, dtype);
-    for (const TensorFunction& f : {TensorFunction([](Tensors& t) { kernels::unary(t[0], t[1], Unary::exp); }),
-                                    TensorFunction([](Tensors& t) { kernels::dropout(t[0], t[1], 0.5, 5, 6); })}) {
+    for (const TensorFunction& f :
+         {TensorFunction([](Tensors& t) { kernels::unary(t[0], t[1], Unary::exp); }),
+          TensorFunction([](Tensors& t) { kernels::dropout(t[0], t[1], 0.5, {.seed = 5}, Tensor()); })}) {
       expect_twins({x, y}, 4 * tolerance(dtype), [&](Tensors& t) {
         Tensors middle = {t[0].alias({990}, {1}, 3), t[1].alias({990}, {1}, 5)};
         f(middle);

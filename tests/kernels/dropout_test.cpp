@@ -7,11 +7,12 @@
 namespace mora::test {
 namespace {
 
-const RandomStream stream({.seed = 0x123456789ABCDEF0, .epoch = 1, .step = 7, .layer = 3, .purpose = Purpose::dropout});
+const RandomKey key{.seed = 0x123456789ABCDEF0, .epoch = 1, .step = 7, .layer = 3, .purpose = Purpose::dropout};
+const RandomStream stream(key);
 
 Tensor drop(const Tensor& x, double p) {
   Tensor y = Tensor::empty(x.meta());
-  kernels::dropout(x, y, p, stream.seed(), stream.stream());
+  kernels::dropout(x, y, p, key, Tensor());
   return y;
 }
 
@@ -27,6 +28,18 @@ TEST(Dropout, KeepsWhereTheStreamsNumbersAreAtLeastP) {
       }
     }
   }
+}
+
+TEST(Dropout, TakesEpochAndStepFromAClock) {
+  const Tensor x = tensor_of(Values(1000, 1), {1000}, DType::f32),
+               clock = Tensor::from(std::vector<int64_t>{1, 7}, {2});
+  RandomKey elsewhere = key;
+  elsewhere.epoch = 9, elsewhere.step = 9;
+  Tensor y = Tensor::empty(x.meta());
+  kernels::dropout(x, y, 0.3, elsewhere, clock);
+  EXPECT_EQ(values_of(y), values_of(drop(x, 0.3)));
+  kernels::dropout(x, y, 0.3, elsewhere, Tensor());
+  EXPECT_NE(values_of(y), values_of(drop(x, 0.3)));
 }
 
 TEST(Dropout, KeepsTheExpectedShareAndDoesNotDependOnThreads) {

@@ -37,13 +37,13 @@ struct Samples<ops::ScatterRows> {
 template <>
 struct Samples<ops::Dropout> {
   static std::vector<Sample> list() {
-    const RandomStream stream({.seed = 3, .layer = 1, .purpose = Purpose::dropout});
-    return {sample("matrix", ops::Dropout{0.4, stream}, {normal({4, 6})}),
-            sample("long", ops::Dropout{0.1, stream}, {normal({333})}),
-            sample("empty", ops::Dropout{0.4, stream}, {normal({0, 6})}),
-            sample("all_dropped", ops::Dropout{1, stream}, {normal({2})})
+    const RandomKey key{.seed = 3, .layer = 1, .purpose = Purpose::dropout};
+    return {sample("matrix", ops::Dropout{0.4, key, {}}, {normal({4, 6})}),
+            sample("long", ops::Dropout{0.1, key, {}}, {normal({333})}),
+            sample("empty", ops::Dropout{0.4, key, {}}, {normal({0, 6})}),
+            sample("all_dropped", ops::Dropout{1, key, {}}, {normal({2})})
                 .throws("dropout: the probability 1 is not in [0, 1)"),
-            sample("integers", ops::Dropout{0.4, stream}, {normal({2}).as(DType::i32)})
+            sample("integers", ops::Dropout{0.4, key, {}}, {normal({2}).as(DType::i32)})
                 .throws("dropout: expected a floating dtype, not i32")};
   }
 };

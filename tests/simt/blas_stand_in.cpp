@@ -1,8 +1,8 @@
 // What kernels/cuda/blas.cpp asks of cuBLASLt, in plain loops over the emulated device's memory. That the calls around
 // it fit together is tested with it; the library is not.
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/simt.h"
 #include "kernels/values.h"
-#include "simt/device_memory.h"
 
 namespace mora::kernels::cuda {
 namespace {
@@ -18,10 +18,7 @@ void store(void* data, DType dtype, int64_t i, double value) {
   }
 }
 
-}  // namespace
-
-void gemm(const Gemm& g, const void* a, const void* b, void* y, const void* bias, Device) {
-  const simt::emulator::OpenMemory open;
+void multiply(const Gemm& g, const void* a, const void* b, void* y, const void* bias) {
   for (int64_t row = 0; row < g.m; ++row) {
     for (int64_t column = 0; column < g.n; ++column) {
       const int64_t at = row * g.n + column;
@@ -33,6 +30,12 @@ void gemm(const Gemm& g, const void* a, const void* b, void* y, const void* bias
       store(y, g.output, at, sum);
     }
   }
+}
+
+}  // namespace
+
+void gemm(const Gemm& g, const void* a, const void* b, void* y, const void* bias, Device) {
+  simt::emulator::submit([=] { multiply(g, a, b, y, bias); });
 }
 
 }  // namespace mora::kernels::cuda

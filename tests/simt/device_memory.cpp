@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 
 #include "engine/cuda.h"
 #include "engine/error.h"
+#include "kernels/cuda/simt.h"
 
 namespace mora {
 namespace {
@@ -23,6 +25,7 @@ struct Memory {
   std::map<std::byte*, Block> blocks;  // by the address that was given out
   int open = 0;
   MemoryStats stats;
+  std::unique_ptr<simt::emulator::Recorded> recording;
 };
 
 Memory& memory() {
@@ -72,6 +75,8 @@ std::string MemoryImage::difference() const {
   return "";
 }
 
+Recorded* recording() { return memory().recording.get(); }
+
 }  // namespace simt::emulator
 
 namespace cuda {
@@ -108,17 +113,30 @@ void deallocate(void* pointer, size_t bytes, int) noexcept {
   memory().stats.live_blocks -= 1;
 }
 
-void copy(void* to, Device, const void* from, Device, size_t bytes) {
-  const simt::emulator::OpenMemory open;
-  std::memcpy(to, from, bytes);
+void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
+  require<DeviceError>(!memory().recording || to_device == from_device,
+                       "a copy {} the device cannot be recorded in a graph", from_device == cpu ? "to" : "from");
+  simt::emulator::submit([=] { std::memcpy(to, from, bytes); });
 }
 
 void zero(void* pointer, size_t bytes, int) {
-  const simt::emulator::OpenMemory open;
-  std::memset(pointer, 0, bytes);
+  simt::emulator::submit([=] { std::memset(pointer, 0, bytes); });
 }
 
-void synchronize(int) {}
+void synchronize(int) {
+  require<DeviceError>(!memory().recording, "waiting for the device cannot be recorded in a graph");
+}
+
+void begin_recording(int) {
+  require<DeviceError>(!std::getenv("MORA_SYNC"), "MORA_SYNC=1 waits for each launch, so no graph is recorded");
+  memory().recording = std::make_unique<simt::emulator::Recorded>();
+}
+void* end_recording(int) { return memory().recording.release(); }
+void cancel_recording(int) noexcept { memory().recording.reset(); }
+void replay(void* recorded, int) {
+  for (const auto& work : *static_cast<simt::emulator::Recorded*>(recorded)) work();
+}
+void discard(void* recorded, int) noexcept { delete static_cast<simt::emulator::Recorded*>(recorded); }
 
 MemoryStats memory_stats(int) { return memory().stats; }
 

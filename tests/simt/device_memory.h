@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -35,5 +36,9 @@ class MemoryImage {
   };
   std::vector<Block> blocks_;
 };
+
+// What is recorded instead of done, while a graph is; null otherwise.
+using Recorded = std::vector<std::function<void()>>;
+Recorded* recording();
 
 }  // namespace mora::simt::emulator

@@ -248,7 +248,9 @@ std::vector<KernelRecord>& kernels() {
 
 void set_orders(std::vector<Order> wanted) { orders() = std::move(wanted); }
 
-void run(const Launch& launch) {
+namespace {
+
+void run_now(const Launch& launch) {
   KernelRecord& record = kernels()[launch.kernel];
   const uint64_t seed = uint64_t(++record.launches);
   const OpenMemory open;
@@ -264,6 +266,26 @@ void run(const Launch& launch) {
     else if (const std::string difference = after.difference(); !difference.empty())
       throw KernelError(record.name + ": the result depends on the order of threads: " + difference);
   }
+}
+
+}  // namespace
+
+void run(const Launch& launch) {
+  if (recording())
+    recording()->push_back([launch] { run_now(launch); });
+  else
+    run_now(launch);
+}
+
+void submit(std::function<void()> f) {
+  const auto open = [f = std::move(f)] {
+    const OpenMemory memory;
+    f();
+  };
+  if (recording())
+    recording()->push_back(open);
+  else
+    open();
 }
 
 const Position& position() { return machine().position(); }

@@ -49,6 +49,8 @@ struct Launch {
   std::function<void()> body;
 };
 void run(const Launch& launch);
+// Calls f with device memory open, in its place among the launches: later where a graph is recorded.
+void submit(std::function<void()> f);
 
 // ---- What a running thread asks for.
 
@@ -340,7 +342,7 @@ void launch(Dim grid, const Kernel& kernel, int dynamic = 0) {
   static_assert(Kernel::threads % warp_size == 0 && Kernel::threads <= 1024);
   static_assert(std::is_trivially_copyable_v<Kernel>, "a kernel's arguments are copied to the device as bytes");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  emulator::run({Declared<Kernel>::index, grid, Kernel::threads, dynamic, [&] { kernel(); }});
+  emulator::run({Declared<Kernel>::index, grid, Kernel::threads, dynamic, [kernel] { kernel(); }});
 }
 
 }  // namespace mora::simt
