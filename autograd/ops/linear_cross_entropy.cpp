@@ -43,6 +43,15 @@ Labelled::Labelled(const Indices& all) : total(all.size()) {
   labels = Tensor::from(given, rows.shape());
 }
 
+void Labelled::fill(int64_t count) {
+  const auto old_rows = rows.values<int32_t>(), old_labels = labels.values<int32_t>();
+  std::vector<int32_t> with(old_rows.begin(), old_rows.end()), given(old_labels.begin(), old_labels.end());
+  with.resize(size_t(count), int32_t(total - 1));
+  given.resize(size_t(count), -1);
+  rows = Tensor::from(with, {count});
+  labels = Tensor::from(given, {count});
+}
+
 Labelled Labelled::to(Device device) const {
   Labelled result = *this;
   result.rows = rows.to(device);

@@ -10,6 +10,8 @@ namespace mora {
 // Which of N rows have a label, and it: those with a negative one are ignored.
 struct Labelled {
   explicit Labelled(const Indices& labels);  // (N)
+  // Adds the last of the N rows, without a label, until there are `count` rows. Before `to`.
+  void fill(int64_t count);
   Labelled to(Device device) const;
   int64_t count() const { return rows.dim(0); }
 

@@ -43,10 +43,10 @@ Tensor Model::pooler(const Tensor&, Context&) const {
 }
 
 Tensor Model::pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const {
-  if (pooling == Pooling::mean) return segment_mean(hidden, sequences.offsets.to(device_));
-  const auto ends = sequences.offsets.values();
-  const Tensor starts = Tensor::from(ends.first(ends.size() - 1), {sequences.count()});
-  const Tensor first = gather_rows(hidden, starts.to(device_));  // (B, d)
+  const Indices offsets = sequences.offsets.to(device_);
+  if (pooling == Pooling::mean) return segment_mean(hidden, offsets);
+  const Tensor starts = offsets.tensor().alias({offsets.size() - 1}, {1}, offsets.tensor().offset());
+  const Tensor first = gather_rows(hidden, starts);  // (B, d)
   return pooling == Pooling::pooler ? pooler(first, context) : first;
 }
 

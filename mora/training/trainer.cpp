@@ -6,10 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/ops/arithmetic.h"
-#include "autograd/ops/reduce.h"
-#include "autograd/ops/shape.h"
-#include "kernels/binary.h"
-#include "kernels/copy.h"
 #include "kernels/optimizer.h"
 #include "loaders/checksum.h"
 #include "loaders/quote.h"
@@ -22,6 +18,7 @@
 #include "mora/training/routing_metrics.h"
 #include "mora/training/sample_writer.h"
 #include "mora/training/setup.h"
+#include "mora/training/step_graphs.h"
 #include "mora/training/update_plan.h"
 #include "optim/mora_scheduler.h"
 
@@ -60,6 +57,7 @@ class Trainer {
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;
     setup_.model->base().pack();
+    renew_graphs();
     for (const TrainingData& task : setup_.tasks)
       for (const std::string& line : task.train.warnings()) progress_.note("warning: " + line);
     start_ = Clock::now();
@@ -91,6 +89,17 @@ class Trainer {
                                rewarm_updates(config_.adapter));
     ranks_.emplace(config_, total_, *setup_.model, optimizer_);
     continual_.enter_task(at_.task, optimizer_.parameters());
+    renew_graphs();
+  }
+
+  // For the tensors that are trained now. Routed layers choose on the processor, and count each token.
+  void renew_graphs() {
+    const Device device = setup_.model->base().device();
+    if (!options_.graphs || device == cpu || config_.adapter.experts || config_.adapter.act) return;
+    Tensors leaves;
+    for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
+    if (graphs_) replayed_ += graphs_->replayed();
+    graphs_.emplace(device, leaves, [this](const std::string& line) { progress_.note(line); });
   }
 
   EpochPlan plan_of(uint64_t epoch) const { return epoch_plan(task_, data().train.lengths(), epoch); }
@@ -126,30 +135,29 @@ class Trainer {
   // yet to compute them. `first` is the number of its first batch: called again with it, dropout repeats. `routed`:
   // what routed layers did is added.
   Tensors gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients,
-                       RoutedLayers* routed = nullptr) const {
+                       RoutedLayers* routed = nullptr) {
     double labels = 0;
+    const double scale = scaled() ? at_.scaler.scale : 1;
     Tensors losses;
     for (const PackedBatch& b : batches) labels += setup_.objective.weight(b);
-    Tensors leaves;
-    for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
     for (const PackedBatch& batch : batches) {
+      RoutedLayers of_batch;
       Context context;
       context.training = true;
       context.recompute = config_.train.recompute;
       context.seed = uint64_t(config_.train.seed);
       context.epoch = uint64_t(at_.epoch);
       context.step = uint64_t(first++);
-      RoutedLayers of_batch;
       if (routed) context.routed = &of_batch;
-      Tensor mean = setup_.objective.total(*setup_.model, batch, context) / std::max(1.0, labels);
-      Tensors penalties = std::move(context.losses);
-      for (const Tensor& penalty : {setup_.model->penalty(), continual_.penalty(optimizer_.parameters())})
-        if (penalty.defined()) penalties.push_back(penalty);
-      for (const Tensor& penalty : penalties)
-        mean = mean + penalty * (setup_.objective.weight(batch) / std::max(1.0, labels));
-      losses.push_back(mean.detach());
-      Tensors found = grad(scaled() ? mean * at_.scaler.scale : mean, leaves);
-      for (size_t i = 0; i < found.size(); ++i) add_gradient(gradients, i, found[i]);
+      const StepInputs inputs = step_inputs(setup_.objective, batch, std::max(1.0, labels), scale, context,
+                                            setup_.model->base().device(), graphs_.has_value());
+      const auto pass = [&](const StepInputs& in) { return this->pass(in, context); };
+      StepResult found = graphs_ ? graphs_->run(inputs, pass) : pass(inputs);
+      losses.push_back(found.loss);
+      if (gradients.empty())
+        gradients = std::move(found.gradients);
+      else
+        kernels::add_all(found.gradients, gradients);
       if (routed) accumulate(*routed, of_batch);
     }
     if (scaled()) kernels::scale_all(gradients, 1 / at_.scaler.scale);
@@ -163,19 +171,19 @@ class Trainer {
     return total;
   }
 
-  bool scaled() const { return config_.train.precision == Precision::f16; }
-
-  // Gradients are clipped in place: each must be dense and nobody else's.
-  static void add_gradient(Tensors& sums, size_t i, Tensor& g) {
-    if (sums.size() <= i) sums.resize(i + 1);
-    if (sums[i].defined()) {
-      kernels::axpy(contiguous(g), sums[i], 1.0);
-    } else if (g.is_contiguous() && g.use_count() == 1 && g.storage()->use_count() == 1) {
-      sums[i] = std::move(g);
-    } else {
-      sums[i] = kernels::copied(g);
-    }
+  StepResult pass(const StepInputs& in, Context context) const {
+    context.clock = in.clock;
+    Tensor mean = setup_.objective.total(*setup_.model, in.batch, context) * in.share();
+    Tensors penalties = std::move(context.losses), leaves;
+    for (const Tensor& penalty : {setup_.model->penalty(), continual_.penalty(optimizer_.parameters())})
+      if (penalty.defined()) penalties.push_back(penalty);
+    for (const Tensor& penalty : penalties) mean = mean + penalty * in.part();
+    for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
+    const Tensor seed = in.seed();
+    return {mean.detach(), grad(std::span(&mean, 1), leaves, {}, std::span(&seed, 1))};
   }
+
+  bool scaled() const { return config_.train.precision == Precision::f16; }
 
   // An update that was begun, and its line in metrics.jsonl but for what comes of it.
   struct Begun {
@@ -233,6 +241,7 @@ class Trainer {
     routed_ = std::move(routed);
     if (const auto event = ranks_->after_update(at_.step, gradients, routed_)) {
       at_.last_rank_event = at_.applied;
+      renew_graphs();
       log(*event);
     }
   }
@@ -462,6 +471,7 @@ class Trainer {
     result.epochs = epochs();
     result.seconds = at_.seconds;
     result.tokens = at_.tokens;
+    result.replayed = replayed_ + (graphs_ ? graphs_->replayed() : 0);
     result.train_loss = at_.step > 0 ? at_.loss_sum / double(at_.step) : 0;
     if (!valid_ && data().valid.size() > 0 && !stopped_by_)
       valid_ = evaluate(*setup_.model, data().valid, config_.task);
@@ -482,6 +492,8 @@ class Trainer {
   Config task_;  // the configuration of task at_.task on its own
   RunDirectory directory_;
   MoRAOptimizer optimizer_;
+  std::optional<StepGraphs> graphs_;  // on a device
+  int64_t replayed_ = 0;              // by those of before
   EpochPlan plan_;
   int64_t total_;
   MoRAScheduler scheduler_;

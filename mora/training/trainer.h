@@ -18,6 +18,7 @@ struct TrainOptions {
   // Set by a signal handler: SIGINT or SIGTERM ends the run after the update in flight, with a checkpoint; SIGUSR1
   // writes one and goes on.
   std::atomic<int>* signal = nullptr;
+  bool graphs = true;  // on a device: passes of batches like those before are replayed (mora/training/step_graphs.h)
 
   RunDirectory::Start start() const { return resume ? RunDirectory::Start::resume : RunDirectory::Start::fresh; }
 };
@@ -28,6 +29,7 @@ struct TrainResult {
   double epochs = 0;
   double seconds = 0;
   int64_t tokens = 0;
+  int64_t replayed = 0;   // batches whose pass was a replay
   double train_loss = 0;  // mean over the updates
   std::optional<Evaluation> valid;
   std::optional<AccuracyMatrix> continual;  // of a continual run that reached its end

@@ -2,6 +2,7 @@
 // runs there, and go on from a checkpoint as if they had not been stopped.
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 
 #include "cuda/training_run.h"
 #include "cuda/twin.h"
@@ -30,6 +31,7 @@ constexpr Settings runs[] = {
     {"pissa_lars", "bert",
      "task: classification\nadapter: {kind: lora, rank: 2, init: pissa}\n"
      "optimizer: {kind: lars, lr: 0.1, sam: {kind: looksam, interval: 2}}\n"},
+    {"regression", "bert", "task: regression\nadapter: {kind: lora, rank: 2, dropout: 0.2}\n"},
     {"lora_recomputed", "llama",
      "task: causal_lm\nadapter: {kind: lora, rank: 4, dropout: 0.1}\ntrain: {recompute: true, accumulate: 2, clip: "
      "0.5}\n"},
@@ -78,6 +80,35 @@ TEST_P(EveryRun, LearnsAsOnTheProcessor) {
   const double near = halves ? 20 * tolerance : tolerance;
   expect_same_losses(3, near);
   EXPECT_NEAR(there.valid->loss, here.valid->loss, near * here.valid->loss);
+}
+
+// Of batches of one shape most passes are replays. With MORA_SYNC none is.
+struct ReplayedRun : EveryRun {};
+std::vector<Settings> recordable() {  // neither choices of the processor nor tensors that give way to others
+  std::vector<Settings> result;
+  for (const Settings& run : runs)
+    if (const std::string_view name = run.name; !name.starts_with("experts") && !name.starts_with("adaptive") &&
+                                                !name.starts_with("ranks") && !name.starts_with("restarts"))
+      result.push_back(run);
+  return result;
+}
+INSTANTIATE_TEST_SUITE_P(Runs, ReplayedRun, testing::ValuesIn(recordable()),
+                         [](const auto& run) { return std::string(run.param.name); });
+
+TEST_P(ReplayedRun, HasTheSameBits) {
+  write_model(GetParam().family);
+  Config replayed = config(GetParam().settings, "cuda"), called = replayed;
+  called.out = (directory / "called").string();
+  replayed.train.steps = called.train.steps = 6;
+  const TrainResult with = train(replayed, {.quiet = true});
+  ::setenv("MORA_SYNC", "1", 1);
+  const TrainResult without = train(called, {.quiet = true});
+  ::unsetenv("MORA_SYNC");
+  EXPECT_GE(with.replayed, 5);
+  EXPECT_EQ(without.replayed, 0);
+  EXPECT_EQ(losses("cuda").size(), 6u);
+  EXPECT_EQ(losses("cuda"), losses("called"));
+  EXPECT_EQ(adapter("cuda"), adapter("called"));
 }
 
 using Training = TrainingOnDevice;
