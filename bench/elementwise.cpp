@@ -9,6 +9,7 @@
 #include "autograd/ops/elementary.h"
 #include "autograd/ops/norm.h"
 #include "autograd/ops/softmax.h"
+#include "autograd/ops/swiglu.h"
 #include "bench/bench.h"
 #include "bench/card.h"
 #include "bench/machine.h"
@@ -19,7 +20,7 @@ namespace {
 struct Function {
   const char* name;
   Tensor (*apply)(const Tensor& x, const Tensor& w, const Tensor& b);
-  bool trained = false;  // w and b too
+  int trained = 0;  // 1: w too, 2: w and b
 };
 
 constexpr Function functions[] = {
@@ -28,8 +29,9 @@ constexpr Function functions[] = {
     {"silu", [](const Tensor& x, const Tensor&, const Tensor&) { return silu(x); }},
     {"softmax", [](const Tensor& x, const Tensor&, const Tensor&) { return softmax(x); }},
     {"layer_norm frozen", [](const Tensor& x, const Tensor& w, const Tensor& b) { return layer_norm(x, w, b, 1e-5); }},
-    {"layer_norm", [](const Tensor& x, const Tensor& w, const Tensor& b) { return layer_norm(x, w, b, 1e-5); }, true},
+    {"layer_norm", [](const Tensor& x, const Tensor& w, const Tensor& b) { return layer_norm(x, w, b, 1e-5); }, 2},
     {"rms_norm frozen", [](const Tensor& x, const Tensor& w, const Tensor&) { return rms_norm(x, w, 1e-5); }},
+    {"rms_norm", [](const Tensor& x, const Tensor& w, const Tensor&) { return rms_norm(x, w, 1e-5); }, 1},
 };
 
 // Element 0 of a function of x, and of the gradient of its sum, against differences of the function itself.
@@ -49,11 +51,22 @@ void check(const Function& f, int64_t d) {
              1e-2);
 }
 
-// y, and the gradients of x and of what is trained.
+// x and what is trained of w and b.
+Tensors leaves(const Function& f, const Tensor& x, const Tensor& w, const Tensor& b) {
+  Tensors all{leaf(x)};
+  if (f.trained > 0) all.push_back(leaf(w));
+  if (f.trained > 1) all.push_back(leaf(b));
+  return all;
+}
+
+Tensor apply_to(const Function& f, const Tensors& of, const Tensor& w, const Tensor& b) {
+  return f.apply(of[0], f.trained > 0 ? of[1] : w, f.trained > 1 ? of[2] : b);
+}
+
+// y, and the gradients of the leaves.
 Tensors outputs(const Function& f, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& gy) {
-  Tensors wanted{leaf(x)};
-  if (f.trained) wanted.insert(wanted.end(), {leaf(w), leaf(b)});
-  const Tensor y = f.trained ? f.apply(wanted[0], wanted[1], wanted[2]) : f.apply(wanted[0], w, b);
+  const Tensors wanted = leaves(f, x, w, b);
+  const Tensor y = apply_to(f, wanted, w, b);
   Tensors result = grad(std::span(&y, 1), wanted, {}, std::span(&gy, 1));
   result.insert(result.begin(), y.detach());
   return result;
@@ -72,11 +85,8 @@ double limit(const Inputs& in, Traffic traffic, int64_t bytes) {
 }
 
 void measure(const Inputs& in, const Function& f, int64_t n, int64_t d, DType dtype, Report report) {
-  const auto leaf_if = [&](const Tensor& t) { return f.trained ? leaf(t) : t; };
-  const Tensor x = leaf(normal_on(in, {n, d}, 1, dtype)), gy = normal_on(in, {n, d}, 2, dtype);
-  const Tensor w = leaf_if(normal_on(in, {d}, 3)), b = leaf_if(normal_on(in, {d}, 4));
-  Tensors wanted{x};
-  if (f.trained) wanted.insert(wanted.end(), {w, b});
+  const Tensor gy = normal_on(in, {n, d}, 2, dtype), w = normal_on(in, {d}, 3), b = normal_on(in, {d}, 4);
+  const Tensors wanted = leaves(f, normal_on(in, {n, d}, 1, dtype), w, b);
   const int64_t bytes = n * d * int64_t(size_of(dtype));
   const auto add = [&](const char* pass, Traffic traffic, FunctionRef<void()> run) {
     const double seconds = median_seconds(run, in);
@@ -88,10 +98,10 @@ void measure(const Inputs& in, const Function& f, int64_t n, int64_t d, DType dt
   };
   add("forward", Traffic::forward, [&] {
     const NoGrad no_grad;
-    f.apply(x, w, b);
+    apply_to(f, wanted, w, b);
   });
   add("forward+backward", Traffic::forward_backward, [&] {
-    const Tensor y = f.apply(x, w, b);
+    const Tensor y = apply_to(f, wanted, w, b);
     grad(std::span(&y, 1), wanted, {}, std::span(&gy, 1));
   });
 }
@@ -124,6 +134,27 @@ void measure_cross_entropy(const Inputs& in, int64_t n, int64_t v, DType dtype, 
           .limit = limit(in, Traffic::loss, bytes)});
 }
 
+// gate and up read, y written; gate, up and gy read, both gradients written. Checked by the gradient of `up`.
+void measure_swiglu(const Inputs& in, int64_t n, int64_t d, DType dtype, Report report) {
+  const Tensors wanted{leaf(normal_on(in, {n, d}, 1, dtype)), leaf(normal_on(in, {n, d}, 3, dtype))};
+  const Tensor gy = normal_on(in, {n, d}, 2, dtype);
+  const auto run = [&] {
+    const Tensor y = swiglu(wanted[0], wanted[1]);
+    return grad(std::span(&y, 1), wanted, {}, std::span(&gy, 1));
+  };
+  if (in.device == cpu && dtype == DType::f32) {
+    const double v = double(wanted[0].data<float>()[0]), g = double(gy.data<float>()[0]);
+    check_near("swiglu's gradient", double(run()[1].data<float>()[0]), g * v / (1 + std::exp(-v)), 1e-5);
+  }
+  const double seconds = median_seconds([&] { run(); }, in);
+  const int64_t bytes = 8 * n * d * int64_t(size_of(dtype));
+  report({.name = fmt::format("swiglu {}x{} {}, forward+backward", n, d, name_of(dtype)),
+          .seconds = seconds,
+          .rate = double(bytes) / seconds / 1e9,
+          .unit = "GB/s",
+          .limit = limit(in, Traffic::forward_backward, bytes / 5)});
+}
+
 void on_card(const Inputs& in, Report report) {
   const int64_t n = in.smallest ? 16 : 8192, d = in.smallest ? 40 : 4096;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
@@ -131,6 +162,7 @@ void on_card(const Inputs& in, Report report) {
       check_on_card(f, std::min<int64_t>(n, 16), d, dtype, in.device);
       measure(in, f, n, d, dtype, report);
     }
+    measure_swiglu(in, n, d, dtype, report);
     measure_cross_entropy(in, n, d, dtype, report);
   }
 }
@@ -142,6 +174,7 @@ void elementwise(const Inputs& in, Report report) {
   for (const Function& f : functions) check(f, 64);
   for (DType dtype : {DType::f32, DType::bf16}) {
     for (const Function& f : functions) measure(in, f, 2048, 576, dtype, report);
+    measure_swiglu(in, 2048, 576, dtype, report);
     measure_cross_entropy(in, 512, 49152, dtype, report);
   }
 }
