@@ -4,7 +4,18 @@
 // Arithmetic is f32, f64 for f64: `Tag<T>` are the lanes that compute on memory of T.
 //   load(d, p)      Lanes(d) elements at p          store(v, d, p)
 //   load(d, p, n)   the first n of them, then zeros  store(v, d, p, n)
-// Partial loads and stores touch nothing beyond p + n. 16-bit stores round to nearest even.
+// Partial loads and stores touch nothing beyond p + n. 16-bit stores round to nearest even, and what is
+// subnormal in bf16 may become 0.
+#ifndef MORA_KERNELS_CPU_SIMD_ONCE
+#define MORA_KERNELS_CPU_SIMD_ONCE
+namespace mora::kernels::cpu {
+#if defined(__x86_64__)
+// Whether the processor rounds f32 to bf16 in one instruction, which none of the sets below has.
+inline const bool converts_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+#endif
+}  // namespace mora::kernels::cpu
+#endif
+
 #if defined(MORA_KERNELS_CPU_SIMD_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MORA_KERNELS_CPU_SIMD_H_
 #undef MORA_KERNELS_CPU_SIMD_H_
@@ -79,6 +90,15 @@ template <class T, class D>
 HWY_INLINE hn::Vec<hn::Rebind<uint16_t, D>> narrow(D d, hn::Vec<D> v) {
   const hn::Rebind<uint16_t, D> du16;
   if constexpr (std::is_same_v<T, bf16_t>) {  // as bf16_t(float)
+#if HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64
+    if constexpr (std::is_same_v<D, hn::ScalableTag<float>>) {
+      if (converts_bf16) {  // a loop asks once: the compiler makes two of it
+        hn::Vec<decltype(du16)> bits;
+        asm("vcvtneps2bf16 %1, %0" : "=v"(bits.raw) : "v"(v.raw));
+        return bits;
+      }
+    }
+#endif
     const hn::RebindToUnsigned<D> du32;
     const auto u = hn::BitCast(du32, v);
     const auto lsb = hn::And(hn::ShiftRight<16>(u), hn::Set(du32, 1));
