@@ -25,7 +25,7 @@ Tensor initial(const AdapterSpec& spec, int64_t in, int64_t out, uint64_t seed, 
 // ‖g − I‖ of a square g. A single row of norm 1 is at distance 0, where the root has no derivative: `least` makes it 0.
 Tensor distance_to_identity(const Tensor& g) {
   const int64_t n = g.dim(0);
-  Tensor identity = full_like(g, 0), diagonal = identity.alias({n}, {n + 1}, 0);
+  Tensor identity = Tensor::zeros({n, n}, g.dtype(), g.device()), diagonal = identity.alias({n}, {n + 1}, 0);
   kernels::copy(full_like(g, 1, {n}), diagonal);
   constexpr double least = 1e-30;  // below half a bit of any other sum
   return sqrt(sum(square(g - identity)) + least);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/ops/arithmetic.h"
+#include "kernels/copy.h"
 #include "kernels/optimizer.h"
 #include "loaders/checksum.h"
 #include "loaders/quote.h"
@@ -180,7 +181,11 @@ class Trainer {
     for (const Tensor& penalty : penalties) mean = mean + penalty * in.part();
     for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
     const Tensor seed = in.seed();
-    return {mean.detach(), grad(std::span(&mean, 1), leaves, {}, std::span(&seed, 1))};
+    StepResult result{mean.detach(), grad(std::span(&mean, 1), leaves, {}, std::span(&seed, 1))};
+    for (Tensor& g : result.gradients) {  // clipped and added to in place: each must be dense and nobody else's
+      if (!(g.is_contiguous() && g.use_count() == 1 && g.storage()->use_count() == 1)) g = kernels::copied(g);
+    }
+    return result;
   }
 
   bool scaled() const { return config_.train.precision == Precision::f16; }
