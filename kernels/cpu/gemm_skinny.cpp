@@ -90,7 +90,7 @@ class OuterProducts {
   Left<UnitRow> left(int64_t tile, int64_t k, int64_t depth, float* lefts, bool copied) const {
     const X* a = a_ + k * m_ + tile * tile_rows;
     if constexpr (std::is_same_v<X, float>)
-      if (k + depth < k_ || (tile + 1) * tile_rows <= m_) return {a, {}, m_};
+      if ((k + depth - 1) * m_ + (tile + 1) * tile_rows <= k_ * m_) return {a, {}, m_};
     float* to = lefts + tile * tile_rows * depth_block;
     const hn::CappedTag<float, size_t(tile_rows)> d;
     if (!copied) copy_rows(d, a, m_, depth, std::min(tile_rows, m_ - tile * tile_rows), tile_rows, to);
@@ -121,7 +121,7 @@ class OuterProducts {
   std::pair<const float*, int64_t> right(int64_t k, int64_t depth, int64_t p, float* block) const {
     const X* b = b_ + k * n_ + panels_.begin(p);
     if constexpr (std::is_same_v<X, float>)
-      if (panels_.used(p) == panels_.width(p) || k + depth < k_) return {b, n_};
+      if ((k + depth - 1) * n_ + panels_.begin(p) + panels_.width(p) <= k_ * n_) return {b, n_};
     copy_rows(D(), b, n_, depth, panels_.used(p), panels_.width(p), block);
     return {block, panels_.width(p)};
   }

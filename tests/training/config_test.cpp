@@ -208,11 +208,11 @@ INSTANTIATE_TEST_SUITE_P(
               "default null)"},
         Wrong{"head:\n  depth: 3", "c.yaml:6: unknown key 'head.depth'; known here: pooling, class_weights"},
         Wrong{"'a\\nb': 3",
-              "c.yaml:5: unknown key 'a\\nb'; known here: model, task, head, data, tasks, adapter, optimizer, "
+              "c.yaml:5: unknown key 'a\\nb'; known here: model, device, task, head, data, tasks, adapter, optimizer, "
               "schedule, train, out, "
               "continual, meta"},
         Wrong{"<<: {a: 1}",
-              "c.yaml:5: unknown key '<<.a'; known here: model, task, head, data, tasks, adapter, optimizer, schedule, "
+              "c.yaml:5: unknown key '<<.a'; known here: model, device, task, head, data, tasks, adapter, optimizer, schedule, "
               "train, out, "
               "continual, meta"},
         Wrong{"out: p", "c.yaml:5: key 'out' is given twice, first at c.yaml:4"},
