@@ -84,11 +84,11 @@ TEST_P(EveryRun, LearnsAsOnTheProcessor) {
 
 // Of batches of one shape most passes are replays. With MORA_SYNC none is.
 struct ReplayedRun : EveryRun {};
-std::vector<Settings> recordable() {  // neither choices of the processor nor tensors that give way to others
+std::vector<Settings> recordable() {  // some of those that are: the emulator is slow
   std::vector<Settings> result;
   for (const Settings& run : runs)
-    if (const std::string_view name = run.name; !name.starts_with("experts") && !name.starts_with("adaptive") &&
-                                                !name.starts_with("ranks") && !name.starts_with("restarts"))
+    if (const std::string_view name = run.name;
+        name == "mora_adamw" || name == "lora_recomputed" || name == "adalora_bf16")
       result.push_back(run);
   return result;
 }
@@ -99,14 +99,14 @@ TEST_P(ReplayedRun, HasTheSameBits) {
   write_model(GetParam().family);
   Config replayed = config(GetParam().settings, "cuda"), called = replayed;
   called.out = (directory / "called").string();
-  replayed.train.steps = called.train.steps = 6;
+  replayed.train.steps = called.train.steps = 4;
   const TrainResult with = train(replayed, {.quiet = true});
   ::setenv("MORA_SYNC", "1", 1);
   const TrainResult without = train(called, {.quiet = true});
   ::unsetenv("MORA_SYNC");
-  EXPECT_GE(with.replayed, 5);
+  EXPECT_GE(with.replayed, 3);
   EXPECT_EQ(without.replayed, 0);
-  EXPECT_EQ(losses("cuda").size(), 6u);
+  EXPECT_EQ(losses("cuda").size(), 4u);
   EXPECT_EQ(losses("cuda"), losses("called"));
   EXPECT_EQ(adapter("cuda"), adapter("called"));
 }
