@@ -212,7 +212,8 @@ INSTANTIATE_TEST_SUITE_P(
               "schedule, train, out, "
               "continual, meta"},
         Wrong{"<<: {a: 1}",
-              "c.yaml:5: unknown key '<<.a'; known here: model, device, task, head, data, tasks, adapter, optimizer, schedule, "
+              "c.yaml:5: unknown key '<<.a'; known here: model, device, task, head, data, tasks, adapter, optimizer, "
+              "schedule, "
               "train, out, "
               "continual, meta"},
         Wrong{"out: p", "c.yaml:5: key 'out' is given twice, first at c.yaml:4"},
