@@ -61,8 +61,8 @@ class Crew {
   // The leader's: one job.
   void run(int64_t n, int64_t parts, Body f) {
     FirstError error;
-    job_ = {f, &error, n,
-            std::min<int64_t>(parts, size_)};  // cppcheck-suppress danglingLifetime; done before the return
+    // cppcheck-suppress danglingLifetime; no member reads it after the return
+    job_ = {f, &error, n, std::min<int64_t>(parts, size_)};
     const uint64_t number = number_.load(std::memory_order_relaxed) + 1;
     number_.store(number, std::memory_order_release);
     take(0);
