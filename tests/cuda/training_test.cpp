@@ -87,8 +87,7 @@ struct ReplayedRun : EveryRun {};
 std::vector<Settings> recordable() {  // some of those that are: the emulator is slow
   std::vector<Settings> result;
   for (const Settings& run : runs)
-    if (const std::string_view name = run.name;
-        name == "mora_adamw" || name == "lora_recomputed" || name == "adalora_bf16")
+    if (const std::string_view name = run.name; name == "mora_adamw" || name == "lora_recomputed")
       result.push_back(run);
   return result;
 }
