@@ -56,29 +56,6 @@ HWY_INLINE void dot_row(const X* x, int64_t stride, const W* w, int64_t k, float
   for (int i = 0; i < COUNT; ++i) dots[i] = hn::GetLane(hn::SumOfLanes(d, hn::Add(even[i], odd[i])));
 }
 
-// The sum of a vector's blocks of four lanes.
-template <class D>
-HWY_INLINE auto sum_of_blocks(D d, hn::Vec<D> v) {
-  if constexpr (hn::MaxLanes(d) == 4) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return sum_of_blocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-
-// to[j] = the sum of the lanes of v[j], j < 4.
-template <class D>
-HWY_INLINE void store_sums_of_lanes(D d, const hn::Vec<D> (&v)[4], float* to) {
-  const hn::Repartition<uint64_t, D> pairs;
-  const auto add_halves = [&](auto tag, auto a, auto b) HWY_ATTR {
-    const auto u = hn::BitCast(tag, a), w = hn::BitCast(tag, b);
-    return hn::Add(hn::BitCast(d, hn::InterleaveLower(tag, u, w)), hn::BitCast(d, hn::InterleaveUpper(tag, u, w)));
-  };
-  const auto sums = add_halves(pairs, add_halves(d, v[0], v[1]), add_halves(d, v[2], v[3]));  // of each block
-  hn::StoreU(sum_of_blocks(d, sums), hn::CappedTag<float, 4>(), to);
-}
-
 // scores[i·score_stride + j] = x_i·w_j for COUNT vectors x_i of k factors, x_stride apart, and the n rows w_j, w_stride
 // apart; up to the next multiple of four scores are written.
 template <class E, int COUNT, class X, class W>
@@ -108,7 +85,8 @@ void dot_rows(const X* x, int64_t x_stride, const W* w, int64_t w_stride, int64_
     for (; at + step <= k; at += step) add(at);
     if (at < k) add(at, k - at);
 #pragma GCC unroll 4
-    for (int i = 0; i < COUNT; ++i) store_sums_of_lanes(d, sums[i], scores + i * score_stride + row);
+    for (int i = 0; i < COUNT; ++i)
+      hn::StoreU(sums_of_lanes(d, sums[i]), hn::CappedTag<float, 4>(), scores + i * score_stride + row);
   }
 }
 

@@ -6,7 +6,10 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/lora_update.cpp"
 #include "kernels/cpu/foreach_target.h"
 #include "kernels/cpu/narrow_tile.h"
+#include "kernels/cpu/outer_sums.h"
 #include "kernels/cpu/simd.h"
+
+#include <bit>
 
 #include "engine/parallel.h"
 #include "kernels/product_checks.h"
@@ -17,9 +20,8 @@ namespace {
 
 using D = hn::ScalableTag<float>;
 
-// Tokens whose rows of x and y stay in the second-level cache. Few, so that threads have as many each; more where each
-// block reads and writes the sums of outer products.
-constexpr int64_t update_tokens = 24, block_tokens = 48;
+// Tokens whose rows of x and y stay in the second-level cache; few, so that threads have as many each.
+constexpr int64_t update_tokens = 24;
 
 // to = scale·from, of any two floating types.
 template <class To, class From>
@@ -49,45 +51,7 @@ void update(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor
       });
 }
 
-// sum (r, n) of outer products over tokens, in tiles: rows padded to whole tiles, columns to whole vectors.
-struct Sums {
-  int64_t r, n;
-  Panels<D> panels{D(), n};
-  int64_t row = panels.padded_columns(), tiles = ceil_div(r, tile_rows), size = tiles * tile_rows * row;
-
-  // sum += leftᵀ·right.  left (count, r) with a tile's room after it, right (count, n) in a tensor that ends at `end`.
-  template <class T>
-  void add(const float* left, const T* right, const T* end, int64_t count, float* block, float* sum) const {
-    for (int64_t p = 0; p < panels.count; ++p) {
-      const T* from = right + panels.begin(p);
-      const float* b = block;
-      int64_t b_row = panels.width(p);
-      bool as_it_lies = false;
-      if constexpr (std::is_same_v<T, float>) as_it_lies = from + (count - 1) * n + b_row <= end;
-      if constexpr (std::is_same_v<T, float>)
-        if (as_it_lies) b = from, b_row = n;
-      if (!as_it_lies) copy_rows(D(), from, n, count, panels.used(p), b_row, block);
-      for (int64_t t = 0; t < tiles; ++t)
-        multiply_panel(
-            D(), count, Left<UnitRow>{left + t * tile_rows, {}, r}, b, b_row,
-            Target<float>{sum + t * tile_rows * row + panels.begin(p), row, tile_rows, panels.width(p), true});
-    }
-  }
-
-  // Adds parts 1 … of panel p to part 0, `stride` apart.
-  void join(int64_t p, int64_t parts, int64_t stride, float* sum) const {
-    for (int64_t i = 0; i < r; ++i) {
-      float* to = sum + i * row + panels.begin(p);
-      for (int64_t part = 1; part < parts; ++part)
-        map(
-            D(), panels.width(p), [](auto u, auto v) HWY_ATTR { return hn::Add(u, v); }, to,
-            static_cast<const float*>(to), static_cast<const float*>(to + part * stride));
-    }
-  }
-};
-
-// gA and gB are summed over parts of the tokens, cut by the shape alone, so that a result does not depend on the
-// threads.
+// gA, and gBᵀ, are summed over parts of the tokens.
 template <class T>
 class Backward {
  public:
@@ -106,7 +70,7 @@ class Backward {
         gb_(gb.defined() ? gb.mutable_data<T>() : nullptr),
         up_(b.data<T>(), d_, r_, false),
         down_(a.data<T>(), r_, k_, false) {
-    while (parts_ < 32 && n_ >= 2 * parts_ * least_tokens && 2 * parts_ * part_size() <= 1 << 18) parts_ *= 2;
+    parts_ = parts_of(n_, std::min<int64_t>(32, int64_t(std::bit_floor(uint64_t((1 << 18) / part_size())))));
     sums_ = Scratch<float>(parts_ * part_size());
   }
 
@@ -114,52 +78,43 @@ class Backward {
     parallel_for(parts_, grain_of(n_ / parts_ * r_ * (k_ + d_)), [&](int64_t begin, int64_t end) HWY_ATTR {
       for (int64_t part = begin; part < end; ++part) add_part(part);
     });
-    const int64_t of_a = ga_ ? a_sums_.panels.count : 0, of_b = gb_ ? b_sums_.panels.count : 0;
+    const int64_t of_a = ga_ ? a_place_.panels.count : 0, of_b = gb_ ? b_place_.panels.count : 0;
     parallel_for(of_a + of_b, 8, [&](int64_t begin, int64_t end) HWY_ATTR {
-      for (int64_t p = begin; p < end; ++p) p < of_a ? write_a(p) : write_b(p - of_a);
+      for (int64_t p = begin; p < end; ++p) {
+        if (p < of_a)
+          a_place_.write(p, parts_, part_size(), sums_.data(), false, false, ga_);
+        else
+          b_place_.write(p - of_a, parts_, part_size(), sums_.data() + a_place_.size, true, false, gb_);
+      }
     });
   }
 
  private:
-  static constexpr int64_t least_tokens = 96;  // of a part
-
-  int64_t part_size() const { return a_sums_.size + b_sums_.size; }
+  int64_t part_size() const { return a_place_.size + b_place_.size; }
 
   void add_part(int64_t part) const {
-    const Scratch<float> gh(block_tokens * r_ + tile_rows), h(block_tokens * r_ + tile_rows);
-    const Scratch<float> room(tile_rows * std::max({d_, r_, k_})), block(block_tokens * 2 * lanes(D()));
+    const Scratch<float> gh(outer_block * r_ + tile_rows), h(outer_block * r_ + tile_rows);
+    const Scratch<float> room(tile_rows * std::max({d_, r_, k_})), block(outer_block * 2 * lanes(D()));
     float* sum = sums_.data() + part * part_size();
     std::fill_n(sum, part_size(), 0.0f);
-    std::fill_n(gh.data(), block_tokens * r_ + tile_rows, 0.0f);
-    std::fill_n(h.data(), block_tokens * r_ + tile_rows, 0.0f);
+    std::fill_n(gh.data(), outer_block * r_ + tile_rows, 0.0f);
+    std::fill_n(h.data(), outer_block * r_ + tile_rows, 0.0f);
     const int64_t end = n_ * (part + 1) / parts_;
-    for (int64_t first = n_ * part / parts_; first < end; first += block_tokens) {
-      const int64_t count = std::min(block_tokens, end - first);
+    for (int64_t first = n_ * part / parts_; first < end; first += outer_block) {
+      const int64_t count = std::min(outer_block, end - first);
       up_.multiply(gy_ + first * d_, count, gh.data(), false, room.data());
       scaled(gh.data(), count * r_, scale_, gh.data());
       if (gb_) {
         scaled(h_ + first * r_, count * r_, 1.0f, h.data());
-        b_sums_.add(h.data(), gy_ + first * d_, gy_ + n_ * d_, count, block.data(), sum + a_sums_.size);
+        add(b_place_, count, h.data(), {gy_ + first * d_, gy_ + n_ * d_}, block.data(), sum + a_place_.size);
       }
       if (gx_) down_.multiply(gh.data(), count, gx_ + first * k_, true, room.data());
-      if (ga_) a_sums_.add(gh.data(), x_ + first * k_, x_ + n_ * k_, count, block.data(), sum);
+      if (ga_) add(a_place_, count, gh.data(), {x_ + first * k_, x_ + n_ * k_}, block.data(), sum);
     }
   }
 
-  void write_a(int64_t p) const {
-    a_sums_.join(p, parts_, part_size(), sums_.data());
-    for (int64_t i = 0; i < r_; ++i)
-      scaled(sums_.data() + i * a_sums_.row + a_sums_.panels.begin(p), a_sums_.panels.used(p), 1.0f,
-             ga_ + i * k_ + a_sums_.panels.begin(p));
-  }
-
-  void write_b(int64_t p) const {
-    float* sum = sums_.data() + a_sums_.size;
-    const int64_t columns = b_sums_.panels.used(p);
-    b_sums_.join(p, parts_, part_size(), sum);
-    const Scratch<float> turned(columns * r_);
-    copy_transposed(D(), sum + b_sums_.panels.begin(p), b_sums_.row, columns, r_, r_, turned.data());
-    scaled(turned.data(), columns * r_, 1.0f, gb_ + b_sums_.panels.begin(p) * r_);
+  void add(const OuterSums& place, int64_t count, const float* left, Right<T> right, float* block, float* sum) const {
+    place.add(0, place.panels.count, count, Left<UnitRow>{left, {}, r_}, right, block, true, sum);
   }
 
   int64_t n_, k_, r_, d_;
@@ -167,7 +122,7 @@ class Backward {
   const T *x_, *h_, *gy_;
   T *gx_, *ga_, *gb_;
   RowFactor up_, down_;
-  Sums a_sums_{r_, k_}, b_sums_{r_, d_};  // gA, and gBᵀ
+  OuterSums a_place_{r_, k_}, b_place_{r_, d_};  // of gA, and gBᵀ
   int64_t parts_ = 1;
   Scratch<float> sums_;  // (parts, both)
 };

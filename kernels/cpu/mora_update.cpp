@@ -7,6 +7,7 @@
 #include "kernels/cpu/foreach_target.h"
 #include "kernels/cpu/narrow_tile.h"
 #include "kernels/cpu/operator_rows.h"
+#include "kernels/cpu/outer_sums.h"
 #include "kernels/cpu/simd.h"
 
 #include "engine/parallel.h"
@@ -25,7 +26,6 @@ struct Blocks {
   const Side<float>&in, &out;
   int64_t rank, narrow;  // r̂; slots · r̂
   int64_t tokens, rows;  // of a block: rows of r̂, in whole tiles
-  Panels<D> panels;
 
   explicit Blocks(const MoraOperator& op)
       : in_side(side_of<float>(op, true)),
@@ -35,14 +35,13 @@ struct Blocks {
         rank(op.rank),
         narrow(in.slots * op.rank),
         tokens(in.slots == 1 ? 24 : 16),
-        rows(tokens * in.slots),
-        panels(D(), op.rank) {}
+        rows(tokens * in.slots) {}
 
   // (rows, r̂), and what a tile reads beyond.
+  int64_t room_size() const { return rows * rank + std::max(tile_rows, 2 * lanes(D())); }
   Scratch<float> room() const {
-    const int64_t n = rows * rank + std::max(tile_rows, 2 * panels.vector);
-    Scratch<float> made(n);
-    std::fill_n(made.data(), n, 0.0f);
+    Scratch<float> made(room_size());
+    std::fill_n(made.data(), room_size(), 0.0f);
     return made;
   }
 };
@@ -72,7 +71,7 @@ void update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op)
   });
 }
 
-// gM is summed over parts of the tokens, cut by the shape alone, so that a result does not depend on the threads.
+// gM is summed over parts of the tokens.
 template <class T>
 class Backward {
  public:
@@ -84,11 +83,10 @@ class Backward {
         gy_(gy.data<T>()),
         gx_(gx.defined() ? gx.mutable_data<T>() : nullptr),
         gm_(gm.defined() ? gm.mutable_data<T>() : nullptr),
-        tiles_(ceil_div(op.rank, tile_rows)),
-        row_(blocks_.panels.padded_columns()) {
+        place_{op.rank, op.rank},
+        parts_(parts_of(n_ * blocks_.in.slots, 32)) {
     if (gx_) factor_ = RowFactor(m.data<T>(), op.rank, op.rank, false);
-    while (parts_ < 32 && n_ * blocks_.in.slots >= 2 * parts_ * least_rows) parts_ *= 2;
-    if (gm_) sums_ = Scratch<float>(parts_ * part_size());
+    if (gm_) sums_ = Scratch<float>(parts_ * place_.size);
   }
 
   void run() {
@@ -96,21 +94,17 @@ class Backward {
       for (int64_t part = begin; part < end; ++part) add_part(part);
     });
     if (gm_)
-      parallel_for(op_.rank, 16, [&](int64_t begin, int64_t end) HWY_ATTR {
-        for (int64_t i = begin; i < end; ++i) write_row(i);
+      parallel_for(place_.panels.count, 1, [&](int64_t begin, int64_t end) HWY_ATTR {
+        for (int64_t p = begin; p < end; ++p) place_.write(p, parts_, place_.size, sums_.data(), false, false, gm_);
       });
   }
 
  private:
-  static constexpr int64_t least_rows = 96;  // of a part
-
-  int64_t part_size() const { return tiles_ * tile_rows * row_; }
-
   void add_part(int64_t part) const {
     const Scratch<float> gz = blocks_.room(), s = blocks_.room(), gs = blocks_.room();
     const Scratch<float> wide(std::max(op_.in, op_.out)), chunk(op_.rank), tile(tile_rows * op_.rank);
-    float* sum = sums_.data() + part * part_size();
-    if (gm_) std::fill_n(sum, part_size(), 0.0f);
+    float* sum = sums_.data() + part * place_.size;
+    if (gm_) std::fill_n(sum, place_.size, 0.0f);
     const int64_t end = n_ * (part + 1) / parts_;
     for (int64_t first = n_ * part / parts_; first < end; first += blocks_.tokens) {
       const int64_t count = std::min(blocks_.tokens, end - first);
@@ -121,7 +115,8 @@ class Backward {
         for (int64_t i = 0; i < count; ++i)
           gather(blocks_.in, read_row(x_ + (first + i) * op_.in, op_.in, wide.data()), s.data() + i * blocks_.narrow,
                  chunk.data());
-        add_outer_product(count * blocks_.in.slots, gz.data(), s.data(), sum);
+        place_.add(0, place_.panels.count, count * blocks_.in.slots, Left<UnitRow>{gz.data(), {}, op_.rank},
+                   Right<float>{s.data(), s.data() + blocks_.room_size()}, nullptr, true, sum);
       }
       if (!gx_) continue;
       factor_.multiply(gz.data(), count * blocks_.in.slots, gs.data(), false, tile.data());
@@ -131,36 +126,15 @@ class Backward {
     }
   }
 
-  // sum += gzᵀ·s. Columns of a tile beyond r̂ belong to the next row, and are not read in the end.
-  void add_outer_product(int64_t rows, const float* gz, const float* s, float* sum) const {
-    for (int64_t p = 0; p < blocks_.panels.count; ++p)
-      for (int64_t t = 0; t < tiles_; ++t)
-        multiply_panel(D(), rows, Left<UnitRow>{gz + t * tile_rows, {}, op_.rank}, s + blocks_.panels.begin(p),
-                       op_.rank,
-                       Target<float>{sum + t * tile_rows * row_ + blocks_.panels.begin(p), row_, tile_rows,
-                                     blocks_.panels.width(p), true});
-  }
-
-  // Row i of gM: the parts' sums, in order.
-  void write_row(int64_t i) const {
-    const D d;
-    for_each_vector(d, op_.rank, [&](int64_t j, auto... count) HWY_ATTR {
-      auto total = load(d, sums_.data() + i * row_ + j, count...);
-      for (int64_t part = 1; part < parts_; ++part)
-        total = hn::Add(total, load(d, sums_.data() + part * part_size() + i * row_ + j, count...));
-      store(total, d, gm_ + i * op_.rank + j, count...);
-    });
-  }
-
   const MoraOperator& op_;
   Blocks blocks_;
   int64_t n_;
   const T *x_, *gy_;
   T *gx_, *gm_;
-  int64_t tiles_, row_;
-  int64_t parts_ = 1;
+  OuterSums place_;  // of gM
+  int64_t parts_;
   RowFactor factor_;
-  Scratch<float> sums_;  // (parts, tiles · 8, row)
+  Scratch<float> sums_;  // one a part
 };
 
 template <class F>
@@ -195,15 +169,15 @@ bool is_blocked(const MoraOperator& op, DType dtype) { return op.rank <= 128 && 
 }  // namespace
 
 void mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
-  if (!is_blocked(op, x.dtype())) return compose_mora_update(x, m, y, op);
   check_mora_update("mora_update", x, m, y, op);
+  if (!is_blocked(op, x.dtype())) return compose_mora_update(x, m, y, op);
   HWY_DYNAMIC_DISPATCH(update_target)(x, m, y, op);
 }
 
 void mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
                           const MoraOperator& op) {
-  if (!is_blocked(op, x.dtype())) return compose_mora_update_backward(x, m, gy, gx, gm, op);
   check_mora_update("mora_update_backward", x, m, gy, op);
+  if (!is_blocked(op, x.dtype())) return compose_mora_update_backward(x, m, gy, gx, gm, op);
   HWY_DYNAMIC_DISPATCH(update_backward_target)(x, m, gy, gx, gm, op);
 }
 

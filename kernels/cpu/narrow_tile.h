@@ -158,36 +158,17 @@ Scratch<float> pack_panels(D d, const Panels<D>& panels, const X* b, int64_t dep
   return packed;
 }
 
-// The sums of each of four vectors' lanes.
-template <class D>
-HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, hn::Vec<D> v) {
-  if constexpr (hn::MaxLanes(d) <= 4) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return lane_sums(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-template <class D>
-HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> lane_sums(D d, const hn::Vec<D>* v) {
-  const hn::RepartitionToWide<D> wide;
-  const auto ab = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1])));
-  const auto ce = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3])));
-  return lane_sums(
-      d, hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce))));
-}
-
 constexpr int dot_columns = 8;
 
 // y (Rows, columns ≤ 8) = [y +] the dot products of Rows rows of a with 8 rows of b, b_row apart and padded with zeros.
 template <int Rows, class X, class Y>
 HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* b, int64_t b_row, Target<Y> y) {
   const hn::ScalableTag<float> d;
-  hn::Vec<decltype(d)> sum[Rows][dot_columns];
+  hn::Vec<decltype(d)> sum[Rows][dot_columns / 4][4];
 #pragma GCC unroll 3
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < dot_columns; ++j) sum[i][j] = hn::Zero(d);
+    for (int j = 0; j < dot_columns; ++j) sum[i][j / 4][j % 4] = hn::Zero(d);
   for_each_vector(d, depth, [&](int64_t k, auto... count) HWY_ATTR {
     hn::Vec<decltype(d)> va[Rows];
 #pragma GCC unroll 3
@@ -196,7 +177,7 @@ HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* 
     for (int j = 0; j < dot_columns; ++j) {
       const auto vb = hn::LoadU(d, b + j * b_row + k);
 #pragma GCC unroll 3
-      for (int i = 0; i < Rows; ++i) sum[i][j] = hn::MulAdd(va[i], vb, sum[i][j]);
+      for (int i = 0; i < Rows; ++i) sum[i][j / 4][j % 4] = hn::MulAdd(va[i], vb, sum[i][j / 4][j % 4]);
     }
   });
   const hn::CappedTag<float, 4> d4;
@@ -206,7 +187,7 @@ HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* 
     for (int j = 0; j < dot_columns; j += 4) {
       const int64_t left = std::min<int64_t>(4, y.columns - j);
       if (left <= 0) break;
-      const auto total = lane_sums(d, &sum[i][j]);
+      const auto total = sums_of_lanes(d, sum[i][j / 4]);
       Y* to = y.data + i * y.row + j;
       store(y.accumulate ? hn::Add(total, load(d4, to, left)) : total, d4, to, left);
     }

@@ -217,6 +217,28 @@ HWY_INLINE hn::Vec<D> sum_vectors(D d, int64_t n, Step step) {
                         fold_vectors(d, n, hn::Zero(d), step, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); }));
 }
 
+// The sum of a vector's blocks of four lanes.
+template <class D>
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> sum_of_blocks(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(d) <= 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return sum_of_blocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// The sums of the lanes of four vectors of f32.
+template <class D>
+HWY_INLINE hn::Vec<hn::CappedTag<float, 4>> sums_of_lanes(D d, const hn::Vec<D> (&v)[4]) {
+  const hn::Repartition<uint64_t, D> pairs;
+  const auto add_halves = [&](auto tag, auto a, auto b) HWY_ATTR {
+    const auto u = hn::BitCast(tag, a), w = hn::BitCast(tag, b);
+    return hn::Add(hn::BitCast(d, hn::InterleaveLower(tag, u, w)), hn::BitCast(d, hn::InterleaveUpper(tag, u, w)));
+  };
+  return sum_of_blocks(d, add_halves(pairs, add_halves(d, v[0], v[1]), add_halves(d, v[2], v[3])));
+}
+
 // y_i = f(x_i, …) for i < n. y may be one of the x.
 template <class D, class F, class Y, class... X>
 HWY_INLINE void map(D d, int64_t n, F f, Y* y, const X*... x) {
