@@ -11,7 +11,7 @@ MORA_KERNEL(lora_update, const Tensor& x, const Tensor& a, const Tensor& b, Tens
 MORA_KERNEL(lora_update_backward, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& h, const Tensor& gy,
             Tensor& gx, Tensor& ga, Tensor& gb, double scale);
 
-// Both by matmul, on any device: what has no kernel of its own, or none for these sizes.
+// Both by matmul, on any device, of tensors that were checked: what has no kernel of its own, or none for these sizes.
 void compose_lora_update(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h, double scale);
 void compose_lora_update_backward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& h, const Tensor& gy,
                                   Tensor& gx, Tensor& ga, Tensor& gb, double scale);

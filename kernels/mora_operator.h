@@ -48,7 +48,8 @@ MORA_KERNEL(mora_update, const Tensor& x, const Tensor& m, Tensor& y, const Mora
 MORA_KERNEL(mora_update_backward, const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
             const MoraOperator& op);
 
-// Both by the kernels above and matmul, on any device: what has no kernel of its own, or none for these sizes.
+// Both by the kernels above and matmul, on any device, of tensors that were checked: what has no kernel of its own, or
+// none for these sizes.
 void compose_mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op);
 void compose_mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
                                   const MoraOperator& op);

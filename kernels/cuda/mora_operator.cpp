@@ -72,11 +72,13 @@ void mora_decompress_adjoint(const Tensor& gy, Tensor& gz, const MoraOperator& o
 }
 
 void mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  check_mora_update("mora_update", x, m, y, op);
   compose_mora_update(x, m, y, op);
 }
 
 void mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
                           const MoraOperator& op) {
+  check_mora_update("mora_update_backward", x, m, gy, op);
   compose_mora_update_backward(x, m, gy, gx, gm, op);
 }
 

@@ -31,9 +31,7 @@ struct Results {
 
 // With y and gx added to what is there.
 Results updated(const Sizes& s, DType dtype) {
-  const auto random = [&](const Shape& shape, uint64_t seed) {  // values of bf16 in every dtype
-    return tensor_of(values_of(tensor_of(normal_values(shape.numel(), seed), shape, DType::bf16)), shape, dtype);
-  };
+  const auto random = [&](const Shape& shape, uint64_t seed) { return test::short_normal(shape, seed, dtype); };
   const auto [n, k, d, r] = s;
   const Tensor x = random({n, k}, 1), a = random({r, k}, 2), b = random({d, r}, 3), gy = random({n, d}, 4);
   Results out{random({n, d}, 5), Tensor::empty({n, r}, dtype), random({n, k}, 6), Tensor::empty({r, k}, dtype),
@@ -43,12 +41,6 @@ Results updated(const Sizes& s, DType dtype) {
   return out;
 }
 
-double largest(const Values& values) {
-  double most = 1;
-  for (double v : values) most = std::max(most, std::abs(v));
-  return most;
-}
-
 TEST(Lora, UpdatesArePlainProductsInF64) {
   for (const Sizes& s : sizes) {
     const auto expected = updated(s, DType::f64).all();
@@ -56,7 +48,7 @@ TEST(Lora, UpdatesArePlainProductsInF64) {
       const auto got = updated(s, dtype).all();
       for (size_t i = 0; i < expected.size(); ++i) {
         const Values values = values_of(expected[i]);
-        EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * largest(values))
+        EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * test::largest(values))
             << s.tokens << " tokens, " << s.k << " " << s.d << " " << s.rank << " " << i << " " << name_of(dtype);
       }
     }

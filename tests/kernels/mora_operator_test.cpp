@@ -205,20 +205,12 @@ TEST(MoraOperator, DecompressAddsWhereAsked) {
 
 // y, gx and gM of an update in `dtype`, with y and gx added to what is there.
 std::array<Tensor, 3> updated(const MoraOperator& op, int64_t tokens, DType dtype) {
-  const auto random = [&](const Shape& shape, uint64_t seed) {  // values of bf16 in every dtype
-    return tensor_of(values_of(tensor_of(normal_values(shape.numel(), seed), shape, DType::bf16)), shape, dtype);
-  };
+  const auto random = [&](const Shape& shape, uint64_t seed) { return test::short_normal(shape, seed, dtype); };
   const Tensor x = random({tokens, op.in}, 1), m = random({op.rank, op.rank}, 2), gy = random({tokens, op.out}, 3);
   Tensor y = random({tokens, op.out}, 4), gx = random({tokens, op.in}, 5), gm = Tensor::empty(m.shape(), dtype);
   mora_update(x, m, y, op);
   mora_update_backward(x, m, gy, gx, gm, op);
   return {y, gx, gm};
-}
-
-double largest(const Values& values) {
-  double most = 1;
-  for (double v : values) most = std::max(most, std::abs(v));
-  return most;
 }
 
 TEST(MoraOperator, UpdatesAreTheirOperatorsInF64) {
@@ -233,7 +225,7 @@ TEST(MoraOperator, UpdatesAreTheirOperatorsInF64) {
             const auto got = updated(op, tokens, dtype);
             for (size_t i = 0; i < 3; ++i) {
               const Values values = values_of(expected[i]);
-              EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * largest(values))
+              EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * test::largest(values))
                   << int(kind) << " " << tokens << " tokens, " << s.k << " " << s.d << " " << s.rank << " " << i << " "
                   << name_of(dtype);
             }

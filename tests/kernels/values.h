@@ -1,6 +1,7 @@
 // Tensors of any floating dtype from f64 values and back, for tests that compare with naive f64 references.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -76,6 +77,18 @@ inline double difference(const Values& a, const Values& b) {
     worst = std::isfinite(error) ? std::max(worst, error) : HUGE_VAL;
   }
   return worst;
+}
+
+// The largest |v|, 1 at least.
+inline double largest(const Values& values) {
+  double most = 1;
+  for (double v : values) most = std::max(most, std::abs(v));
+  return most;
+}
+
+// Standard normal numbers that bf16 holds: the same in every dtype.
+inline Tensor short_normal(const Shape& shape, uint64_t seed, DType dtype) {
+  return tensor_of(values_of(tensor_of(normal_values(shape.numel(), seed), shape, DType::bf16)), shape, dtype);
 }
 
 }  // namespace mora::test
