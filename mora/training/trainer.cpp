@@ -6,8 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/ops/arithmetic.h"
-#include "kernels/copy.h"
-#include "kernels/optimizer.h"
 #include "loaders/checksum.h"
 #include "loaders/quote.h"
 #include "mora/training/checkpoint.h"
@@ -19,7 +17,7 @@
 #include "mora/training/routing_metrics.h"
 #include "mora/training/sample_writer.h"
 #include "mora/training/setup.h"
-#include "mora/training/step_graphs.h"
+#include "mora/training/update_gradients.h"
 #include "mora/training/update_plan.h"
 #include "optim/mora_scheduler.h"
 
@@ -44,6 +42,8 @@ class Trainer {
         task_(config_of_task(config, 0)),
         directory_(config.out, options.start()),
         optimizer_(parameters_of(*setup_.model, config.optimizer), optimizer_options(config)),
+        gradients_(config, setup_, continual_, optimizer_, options.graphs,
+                   [this](const std::string& line) { progress_.note(line); }),
         plan_(plan_of(0)),
         total_(total_updates(task_, data().train.lengths())),
         scheduler_(config.optimizer.lr, config.schedule.over(total_, config.optimizer.lr),
@@ -58,7 +58,7 @@ class Trainer {
     first_step_ = at_.step;
     earlier_seconds_ = at_.seconds;
     setup_.model->base().pack();
-    renew_graphs();
+    gradients_.renew();
     for (const TrainingData& task : setup_.tasks)
       for (const std::string& line : task.train.warnings()) progress_.note("warning: " + line);
     start_ = Clock::now();
@@ -90,17 +90,7 @@ class Trainer {
                                rewarm_updates(config_.adapter));
     ranks_.emplace(config_, total_, *setup_.model, optimizer_);
     continual_.enter_task(at_.task, optimizer_.parameters());
-    renew_graphs();
-  }
-
-  // For the tensors that are trained now. Routed layers choose on the processor, and count each token.
-  void renew_graphs() {
-    const Device device = setup_.model->base().device();
-    if (!options_.graphs || device == cpu || config_.adapter.experts || config_.adapter.act) return;
-    Tensors leaves;
-    for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
-    if (graphs_) replayed_ += graphs_->replayed();
-    graphs_.emplace(device, leaves, [this](const std::string& line) { progress_.note(line); });
+    gradients_.renew();
   }
 
   EpochPlan plan_of(uint64_t epoch) const { return epoch_plan(task_, data().train.lengths(), epoch); }
@@ -132,63 +122,11 @@ class Trainer {
 
   // --- one update ---------------------------------------------------------------------------------------------------
 
-  // The gradient of the mean loss over all that is labelled in the update, and that loss, batch by batch: a device has
-  // yet to compute them. `first` is the number of its first batch: called again with it, dropout repeats. `routed`:
-  // what routed layers did is added.
-  Tensors gradients_of(const std::vector<PackedBatch>& batches, int64_t first, Tensors& gradients,
-                       RoutedLayers* routed = nullptr) {
-    double labels = 0;
-    const double scale = scaled() ? at_.scaler.scale : 1;
-    Tensors losses;
-    for (const PackedBatch& b : batches) labels += setup_.objective.weight(b);
-    for (const PackedBatch& batch : batches) {
-      RoutedLayers of_batch;
-      Context context;
-      context.training = true;
-      context.recompute = config_.train.recompute;
-      context.seed = uint64_t(config_.train.seed);
-      context.epoch = uint64_t(at_.epoch);
-      context.step = uint64_t(first++);
-      if (routed) context.routed = &of_batch;
-      const StepInputs inputs = step_inputs(setup_.objective, batch, std::max(1.0, labels), scale, context,
-                                            setup_.model->base().device(), graphs_.has_value());
-      const auto pass = [&](const StepInputs& in) { return this->pass(in, context); };
-      StepResult found = graphs_ ? graphs_->run(inputs, pass) : pass(inputs);
-      losses.push_back(found.loss);
-      if (gradients.empty())
-        gradients = std::move(found.gradients);
-      else
-        kernels::add_all(found.gradients, gradients);
-      if (routed) accumulate(*routed, of_batch);
-    }
-    if (scaled()) kernels::scale_all(gradients, 1 / at_.scaler.scale);
-    continual_.mask(gradients);
-    return losses;
-  }
-
   static double total_of(const Tensors& losses) {  // waits for a device
     double total = 0;
     for (const Tensor& loss : losses) total += loss.item();
     return total;
   }
-
-  StepResult pass(const StepInputs& in, Context context) const {
-    context.clock = in.clock;
-    Tensor mean = setup_.objective.total(*setup_.model, in.batch, context) * in.share();
-    Tensors penalties = std::move(context.losses), leaves;
-    for (const Tensor& penalty : {setup_.model->penalty(), continual_.penalty(optimizer_.parameters())})
-      if (penalty.defined()) penalties.push_back(penalty);
-    for (const Tensor& penalty : penalties) mean = mean + penalty * in.part();
-    for (const Parameter& p : optimizer_.parameters()) leaves.push_back(p.value);
-    const Tensor seed = in.seed();
-    StepResult result{mean.detach(), grad(std::span(&mean, 1), leaves, {}, std::span(&seed, 1))};
-    for (Tensor& g : result.gradients) {  // clipped and added to in place: each must be dense and nobody else's
-      if (!(g.is_contiguous() && g.use_count() == 1 && g.storage()->use_count() == 1)) g = kernels::copied(g);
-    }
-    return result;
-  }
-
-  bool scaled() const { return config_.train.precision == Precision::f16; }
 
   // An update that was begun, and its line in metrics.jsonl but for what comes of it.
   struct Begun {
@@ -205,9 +143,9 @@ class Trainer {
   void begin_update(const std::vector<PackedBatch>& batches, double lr, Begun& begun, Tensors& gradients,
                     RoutedLayers& routed) {
     const int64_t first = at_.micro_batch;
-    begun.losses = gradients_of(batches, first, gradients, &routed);
+    begun.losses = gradients_.of(batches, at_, first, gradients, &routed);
     if (config_.optimizer.sam) {
-      auto again = [&](Tensors& at) { return std::isfinite(total_of(gradients_of(batches, first, at))); };
+      auto again = [&](Tensors& at) { return std::isfinite(total_of(gradients_.of(batches, at_, first, at))); };
       begun.outcome.emplace();
       if (std::isfinite(total_of(begun.losses))) begun.outcome = optimizer_.step(gradients, lr, again);
     } else {
@@ -236,7 +174,7 @@ class Trainer {
     begun.line = {
         {"step", at_.step},     {"epoch", epochs()},        {"loss", 0.0},           {"lr", lr}, {"grad_norm", 0.0},
         {"tokens", at_.tokens}, {"tokens_per_second", 0.0}, {"seconds", at_.seconds}};
-    if (scaled()) begun.line["loss_scale"] = at_.scaler.scale;
+    if (gradients_.scaled()) begun.line["loss_scale"] = at_.scaler.scale;
     if (ranks_->moves_ranks()) begun.line["mean_rank"] = ranks_->start().mean;
     begun.line.update(routing_metrics(routed));
     begun_.push_back(std::move(begun));
@@ -246,14 +184,14 @@ class Trainer {
     routed_ = std::move(routed);
     if (const auto event = ranks_->after_update(at_.step, gradients, routed_)) {
       at_.last_rank_event = at_.applied;
-      renew_graphs();
+      gradients_.renew();
       log(*event);
     }
   }
 
   // Whether what comes next depends on what came of the update before it, or knowing that costs nothing.
   bool reads_each_update() const {
-    return setup_.model->base().device() == cpu || scaled() || config_.optimizer.sam || ranks_->has_events();
+    return setup_.model->base().device() == cpu || gradients_.scaled() || config_.optimizer.sam || ranks_->has_events();
   }
 
   // Waits for the updates that were begun, and logs them. `gradients`: of the last, where they are still there. Whether
@@ -276,7 +214,7 @@ class Trainer {
 
   bool read(Json& line, double loss, double speed, const MoRAOptimizer::Outcome& outcome) {
     const int64_t step = line["step"];
-    if (scaled()) at_.scaler.after_update(outcome.applied);
+    if (gradients_.scaled()) at_.scaler.after_update(outcome.applied);
     if (!outcome.applied) {
       --at_.applied;
       skip(step, outcome.not_finite);
@@ -476,7 +414,7 @@ class Trainer {
     result.epochs = epochs();
     result.seconds = at_.seconds;
     result.tokens = at_.tokens;
-    result.replayed = replayed_ + (graphs_ ? graphs_->replayed() : 0);
+    result.replayed = gradients_.replayed();
     result.train_loss = at_.step > 0 ? at_.loss_sum / double(at_.step) : 0;
     if (!valid_ && data().valid.size() > 0 && !stopped_by_)
       valid_ = evaluate(*setup_.model, data().valid, config_.task);
@@ -497,8 +435,7 @@ class Trainer {
   Config task_;  // the configuration of task at_.task on its own
   RunDirectory directory_;
   MoRAOptimizer optimizer_;
-  std::optional<StepGraphs> graphs_;  // on a device
-  int64_t replayed_ = 0;              // by those of before
+  UpdateGradients gradients_;
   EpochPlan plan_;
   int64_t total_;
   MoRAScheduler scheduler_;
