@@ -3,7 +3,7 @@
 #include "autograd/grad.h"
 #include "autograd/ops/matmul.h"
 #include "bench/bench.h"
-#include "bench/machine.h"
+#include "bench/card.h"
 #include "mora/adapters/mora_layer.h"
 
 namespace mora::bench {
@@ -38,11 +38,8 @@ void measure(const Product& p, Report report) {
             double(pb[p.shape.transpose_b ? (p.n - 1) * p.k + k : k * p.n + p.n - 1]);
   check_near(p.name, double(y.data<float>()[p.m * p.n - 1]), last, 1e-3);
   const double seconds = median_seconds([&] { kernels::matmul(a, b, y, p.shape); });
-  report({.name = fmt::format("{} {}x{}x{} f32", p.name, p.m, p.n, p.k),
-          .seconds = seconds,
-          .rate = 2 * double(p.m * p.n * p.k) / seconds / 1e9,
-          .unit = "GFLOP/s",
-          .limit = peak_flops(DType::f32) / 1e9});
+  report(row_of_products({}, fmt::format("{} {}x{}x{} f32", p.name, p.m, p.n, p.k), 2 * double(p.m * p.n * p.k),
+                         seconds, DType::f32));
 }
 
 struct Site {

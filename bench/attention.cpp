@@ -7,7 +7,6 @@
 #include "autograd/grad.h"
 #include "bench/bench.h"
 #include "bench/card.h"
-#include "bench/machine.h"
 
 namespace mora::bench {
 namespace {
@@ -98,14 +97,9 @@ void measure(const Workload& w, const Inputs& in, Report report) {
   else if (w.dtype == DType::f32)
     check(w, problem.shape.scale, problem.qkv, problem.forward());
 
-  const double unit = in.device == cpu ? 1e9 : 1e12;
   const auto add = [&](const char* pass, double products, FunctionRef<void()> run) {
-    const double seconds = median_seconds(run, in);
-    report({.name = fmt::format("{}, {}", w.name(), pass),
-            .seconds = seconds,
-            .rate = products * w.flops_of_product() / seconds / unit,
-            .unit = in.device == cpu ? "GFLOP/s" : "TFLOP/s",
-            .limit = (in.device == cpu ? peak_flops(w.dtype) : product_rate(in, w.dtype)) / unit});
+    report(row_of_products(in, fmt::format("{}, {}", w.name(), pass), products * w.flops_of_product(),
+                           median_seconds(run, in), w.dtype));
   };
   add("forward", 2, [&] {
     const NoGrad no_grad;

@@ -30,4 +30,18 @@ double product_rate(const Inputs& in, DType dtype) {
   return found->second = 2 * double(n) * double(n) * double(n) / seconds;
 }
 
+double traffic_limit(const Inputs& in, Traffic traffic, int64_t bytes) {
+  return (in.device == cpu ? bandwidth(traffic, bytes) : copy_bandwidth(in)) / 1e9;
+}
+
+Row row_of_products(const Inputs& in, std::string name, double flops, double seconds, DType dtype) {
+  const bool here = in.device == cpu;
+  const double unit = here ? 1e9 : 1e12;
+  return {.name = std::move(name),
+          .seconds = seconds,
+          .rate = flops / seconds / unit,
+          .unit = here ? "GFLOP/s" : "TFLOP/s",
+          .limit = (here ? peak_flops(dtype) : product_rate(in, dtype)) / unit};
+}
+
 }  // namespace mora::bench

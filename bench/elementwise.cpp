@@ -80,10 +80,6 @@ void check_on_card(const Function& f, int64_t n, int64_t d, DType dtype, Device 
     check_same(fmt::format("{} {}, output {}", f.name, name_of(dtype), i), got[i], expected[i]);
 }
 
-double limit(const Inputs& in, Traffic traffic, int64_t bytes) {
-  return (in.device == cpu ? bandwidth(traffic, bytes) : copy_bandwidth(in)) / 1e9;
-}
-
 void measure(const Inputs& in, const Function& f, int64_t n, int64_t d, DType dtype, Report report) {
   const Tensor gy = normal_on(in, {n, d}, 2, dtype), w = normal_on(in, {d}, 3), b = normal_on(in, {d}, 4);
   const Tensors wanted = leaves(f, normal_on(in, {n, d}, 1, dtype), w, b);
@@ -94,7 +90,7 @@ void measure(const Inputs& in, const Function& f, int64_t n, int64_t d, DType dt
             .seconds = seconds,
             .rate = double(moved(traffic, bytes)) / seconds / 1e9,
             .unit = "GB/s",
-            .limit = limit(in, traffic, bytes)});
+            .limit = traffic_limit(in, traffic, bytes)});
   };
   add("forward", Traffic::forward, [&] {
     const NoGrad no_grad;
@@ -131,7 +127,7 @@ void measure_cross_entropy(const Inputs& in, int64_t n, int64_t v, DType dtype, 
           .seconds = seconds,
           .rate = double(moved(Traffic::loss, bytes)) / seconds / 1e9,
           .unit = "GB/s",
-          .limit = limit(in, Traffic::loss, bytes)});
+          .limit = traffic_limit(in, Traffic::loss, bytes)});
 }
 
 // gate and up read, y written; gate, up and gy read, both gradients written. Checked by the gradient of `up`.
@@ -152,7 +148,7 @@ void measure_swiglu(const Inputs& in, int64_t n, int64_t d, DType dtype, Report 
           .seconds = seconds,
           .rate = double(bytes) / seconds / 1e9,
           .unit = "GB/s",
-          .limit = limit(in, Traffic::forward_backward, bytes / 5)});
+          .limit = traffic_limit(in, Traffic::forward_backward, bytes / 5)});
 }
 
 void on_card(const Inputs& in, Report report) {

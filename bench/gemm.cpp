@@ -3,7 +3,6 @@
 // matrices. N tokens, W (out, in).
 #include "bench/bench.h"
 #include "bench/card.h"
-#include "bench/machine.h"
 #include "kernels/matmul.h"
 
 namespace mora::bench {
@@ -40,6 +39,7 @@ void check_on_card(Sizes s, const Tensor& x, const kernels::FrozenWeight& frozen
   const Tensor rows = x.alias({n, s.in}, x.strides(), 0);
   const auto got = both(rows), expected = both(rows.to(cpu));
   check_same("a linear", got.first, expected.first);
+  check_same("a linear's gradient", got.second, expected.second);
 }
 
 void measure(Sizes s, DType dtype, const Inputs& in, Report report) {
@@ -51,14 +51,9 @@ void measure(Sizes s, DType dtype, const Inputs& in, Report report) {
     check_on_card(s, x, frozen);
   else if (dtype == DType::f32)
     check_near("the last element of a linear", double(y.data<float>()[y.numel() - 1]), last_of_product(x, w), 1e-3);
-  const double unit = in.device == cpu ? 1e9 : 1e12;
   const auto add = [&](const char* pass, FunctionRef<void()> run) {
-    const double seconds = median_seconds(run, in);
-    report({.name = fmt::format("{} {}x{}x{} {}", pass, s.n, s.out, s.in, name_of(dtype)),
-            .seconds = seconds,
-            .rate = 2 * double(s.n * s.out * s.in) / seconds / unit,
-            .unit = in.device == cpu ? "GFLOP/s" : "TFLOP/s",
-            .limit = (in.device == cpu ? peak_flops(dtype) : product_rate(in, dtype)) / unit});
+    report(row_of_products(in, fmt::format("{} {}x{}x{} {}", pass, s.n, s.out, s.in, name_of(dtype)),
+                           2 * double(s.n * s.out * s.in), median_seconds(run, in), dtype));
   };
   add("linear", [&] { kernels::linear(x, frozen, y); });
   add("linear_backward", [&] { kernels::linear_backward(y, frozen, gx); });

@@ -6,7 +6,6 @@
 
 #include "bench/bench.h"
 #include "bench/card.h"
-#include "bench/machine.h"
 
 namespace mora::bench {
 namespace {
@@ -67,12 +66,11 @@ void optimizer(const Inputs& in, Report report) {
     if (in.device != cpu) check(work, in);
     State state(in, shape);
     const double bytes = double(state.w.bytes()), seconds = median_seconds([&] { work.run(state); }, in);
-    const double limit = in.device == cpu ? bandwidth(Traffic::forward_backward, int64_t(bytes)) : copy_bandwidth(in);
     report({.name = fmt::format("{} {}x{} f32", work.name, shape[0], shape[1]),
             .seconds = seconds,
             .rate = work.passes * bytes / seconds / 1e9,
             .unit = "GB/s",
-            .limit = limit / 1e9});
+            .limit = traffic_limit(in, Traffic::forward_backward, int64_t(bytes))});
   }
 }
 
