@@ -41,6 +41,7 @@ trained() {
 
 # field NAME: that number in a line of JSON on stdin; of several, the last.
 field() { sed -nE "s/.*\"$1\": ?([-+0-9.e]+).*/\1/p"; }
+median() { sort -g | awk '{ x[NR] = $1 } END { print x[int((NR + 1) / 2)] }'; }  # of the numbers on stdin
 of_run() { field "$2" <"$runs/$1/result.json"; }  # of_run RUN FIELD
 
 # table KEYS VALUES: the CSV on stdin as Markdown. Lines that agree in their first KEYS columns make one row, in the order they come; of the last

@@ -22,8 +22,7 @@ if [ "${SHORT:-}" ]; then first=2 last=4 total=6; else first=80 last=120 total=2
 # speed RUN FROM TO: median milliseconds for a thousand tokens of the updates FROM … TO.
 speed() {
   grep '"loss"' "$runs/$1/metrics.jsonl" | sed -nE 's/.*"step":([0-9]+).*"tokens":([0-9]+).*"seconds":([0-9.e+-]+).*/\1 \2 \3/p' |
-    awk -v from="$2" -v to="$3" 'NR > 1 && $1 > from && $1 <= to { print 1e6 * ($3 - seconds) / ($2 - tokens) } { tokens = $2; seconds = $3 }' |
-    sort -g | awk '{ x[NR] = $1 } END { print x[int((NR + 1) / 2)] }'
+    awk -v from="$2" -v to="$3" 'NR > 1 && $1 > from && $1 <= to { print 1e6 * ($3 - seconds) / ($2 - tokens) } { tokens = $2; seconds = $3 }' | median
 }
 
 # bytes RUN: of what the adapters hold: f32 values, gradients and two moments.

@@ -42,9 +42,8 @@ ours() {
   local work=$1 run=${1//[^A-Za-z0-9]/_}.$round
   shift
   trained "$run" "$runs/$@"
-  sed -nE 's/.*"loss".*"tokens_per_second":([0-9.e+]+).*/\1/p' "$runs/$run/metrics.jsonl" | tail -n +"$(updates 4)" | sort -g |
-    awk -v work="$work" -v peak="$(of_run "$run" peak_memory_bytes)" '{ x[NR] = $1 }
-      END { printf "%s,mora,%.0f,%d\n", work, x[int((NR + 1) / 2)], peak / 2^20 }' >>"$csv"
+  local speed=$(sed -nE 's/.*"loss".*"tokens_per_second":([0-9.e+]+).*/\1/p' "$runs/$run/metrics.jsonl" | tail -n +"$(updates 4)" | median)
+  echo "$work,mora,${speed%.*},$(($(of_run "$run" peak_memory_bytes) >> 20))" >>"$csv"
 }
 
 # peer WORK NAME plain|expert TASK [option…]: the same, of bench_train.py.
