@@ -68,13 +68,13 @@ void Importance::observe(std::span<const Parameter> parameters, std::span<const 
 std::vector<double> Importance::element_scores(size_t i, const Parameter& parameter, const Tensor& gradient) const {
   std::vector<double> scores(size_t(parameter.value.numel()));
   if (kind_ == ImportanceKind::sensitivity) {
-    const Tensor mean = means_[i].sensitivity.to(cpu), spread = means_[i].uncertainty.to(cpu);
-    for (size_t e = 0; e < scores.size(); ++e)
-      scores[e] = double(mean.values<float>()[e]) * double(spread.values<float>()[e]);
+    const Tensor means = means_[i].sensitivity.to(cpu), spreads = means_[i].uncertainty.to(cpu);
+    const auto mean = means.values<float>(), spread = spreads.values<float>();
+    for (size_t e = 0; e < scores.size(); ++e) scores[e] = double(mean[e]) * double(spread[e]);
   } else if (gradient.defined()) {
-    const Tensor p = parameter.value.to(cpu), g = gradient.to(cpu);
-    for (size_t e = 0; e < scores.size(); ++e)
-      scores[e] = std::abs(double(p.values<float>()[e]) * double(g.values<float>()[e]));
+    const Tensor value = parameter.value.to(cpu), here = gradient.to(cpu);
+    const auto p = value.values<float>(), g = here.values<float>();
+    for (size_t e = 0; e < scores.size(); ++e) scores[e] = std::abs(double(p[e]) * double(g[e]));
   }
   return scores;
 }
