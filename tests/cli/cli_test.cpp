@@ -341,7 +341,9 @@ TEST_F(Cli, ASignalEndsWithItsExitCode) {
       _exit(127);
     }
     close(output[1]);
-    usleep(200000);  // it waits for its input
+    char answer[256];  // one line answered: it is up, and waits for its next
+    ASSERT_EQ(write(input[1], "Hello\n", 6), 6);
+    ASSERT_GT(read(output[0], answer, sizeof answer), 0);
     kill(child, signal);
     int status = 0;
     waitpid(child, &status, 0);
