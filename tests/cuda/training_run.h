@@ -8,7 +8,17 @@
 
 namespace mora::test {
 
+// Whether a launch on the emulator runs in one order of threads only; null on a card.
+[[gnu::weak]] void one_order_a_launch(bool one);
+
 struct TrainingOnDevice : TinyModel {
+  // That the order does not matter is for the kernels' own cases, of many more shapes.
+  TrainingOnDevice() {
+    if (one_order_a_launch) one_order_a_launch(true);
+  }
+  ~TrainingOnDevice() override {
+    if (one_order_a_launch) one_order_a_launch(false);
+  }
   // Three updates of batches of 4. `settings` stand behind model, data, out and device; with tasks in them, DATA is the
   // rows of each.
   Config config(std::string settings, const std::string& on) const {

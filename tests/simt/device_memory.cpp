@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -67,10 +68,9 @@ void MemoryImage::restore() const {
 
 std::string MemoryImage::difference() const {
   for (const Block& block : blocks_) {
-    for (size_t i = 0; i < block.bytes.size(); ++i) {
-      if (block.address[i] != block.bytes[i])
-        return fmt::format("byte {} of a block of {} bytes", i, block.bytes.size());
-    }
+    if (std::memcmp(block.address, block.bytes.data(), block.bytes.size()) == 0) continue;
+    const auto at = std::mismatch(block.bytes.begin(), block.bytes.end(), block.address).first - block.bytes.begin();
+    return fmt::format("byte {} of a block of {} bytes", at, block.bytes.size());
   }
   return "";
 }

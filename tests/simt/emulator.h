@@ -26,7 +26,7 @@ struct KernelError : std::runtime_error {
 
 namespace emulator {
 
-// A kernel that some program could launch, and how often it was.
+// A kernel that some program could launch, and how often it was in every order of threads.
 struct KernelRecord {
   std::string name;
   int64_t launches = 0;
@@ -37,9 +37,8 @@ inline size_t declare(std::string_view signature) {
   return kernels().size() - 1;
 }
 
-enum class Order { forward, reverse, random };
-// The orders of threads and blocks that each launch runs in; all three unless a test asks for less.
-void set_orders(std::vector<Order> orders);
+// Each launch runs in three orders of its threads and blocks, whose bits must agree; else in one, another each time.
+inline bool every_order = true;
 
 struct Launch {
   size_t kernel;  // of kernels()

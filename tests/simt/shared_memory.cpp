@@ -1,5 +1,7 @@
 #include "simt/shared_memory.h"
 
+#include <fmt/format.h>
+
 namespace mora::simt::emulator {
 
 void SharedMemory::begin(int threads, int dynamic_bytes) {
@@ -40,34 +42,23 @@ bool SharedMemory::ordered(const Touch& before, int thread) const {
   return size_t(before.thread / warp_size) == warp && before.warp_time < warp_time_[warp];
 }
 
-std::string SharedMemory::touch_byte(Byte& byte, const Touch& now, Access access) const {
-  const auto with = [](const char* what, const Touch& other) {
-    return std::string("shared memory: ") + what + " thread " + std::to_string(other.thread) +
-           " with no barrier in between";
+void SharedMemory::touch_byte(Byte& byte, const Touch& now, Access access, std::string& error) const {
+  const auto fail = [&](const char* what, const Touch& other) {
+    error = fmt::format("shared memory: {} thread {} with no barrier in between", what, other.thread);
   };
-  if (access == Access::read && byte.writer.block_time < began_) return "shared memory is read that no thread wrote";
   const bool both_atomic = byte.writer.atomic && now.atomic;
-  if (!both_atomic && !ordered(byte.writer, now.thread))
-    return with(access == Access::read ? "reads what was written by" : "writes what was written by", byte.writer);
-  if (access == Access::read) {
+  if (access == Access::read && byte.writer.block_time < began_) {
+    error = "shared memory is read that no thread wrote";
+  } else if (!both_atomic && !ordered(byte.writer, now.thread)) {
+    fail(access == Access::read ? "reads what was written by" : "writes what was written by", byte.writer);
+  } else if (access == Access::read) {
     if (byte.reader.thread != now.thread) byte.other_reader = byte.reader;
     byte.reader = now;
-    return "";
+  } else {
+    for (const Touch& reader : {byte.reader, byte.other_reader})
+      if (!ordered(reader, now.thread)) return fail("writes what was read by", reader);
+    byte.writer = now;
   }
-  for (const Touch& reader : {byte.reader, byte.other_reader})
-    if (!ordered(reader, now.thread)) return with("writes what was read by", reader);
-  byte.writer = now;
-  return "";
-}
-
-std::string SharedMemory::touch(const void* pointer, int bytes, Access access, int thread) {
-  const auto first = size_t(static_cast<const std::byte*>(pointer) - bytes_);
-  const Touch now{thread, block_time_, warp_time_[size_t(thread / warp_size)], access == Access::atomic};
-  for (size_t i = first; i < first + size_t(bytes); ++i) {
-    std::string error = touch_byte(touched_[i], now, access);
-    if (!error.empty()) return error;
-  }
-  return "";
 }
 
 }  // namespace mora::simt::emulator

@@ -22,7 +22,13 @@ class SharedMemory {
   // Each gives an error, or "".
   std::string place_static(const void* key, int bytes, void** result);
   std::string place_dynamic(int offset, int bytes, void** result);
-  std::string touch(const void* pointer, int bytes, Access access, int thread);
+  std::string touch(const void* pointer, int bytes, Access access, int thread) {
+    std::string error;
+    const auto first = size_t(static_cast<const std::byte*>(pointer) - bytes_);
+    const Touch now{thread, block_time_, warp_time_[size_t(thread / warp_size)], access == Access::atomic};
+    for (size_t i = first; i < first + size_t(bytes) && error.empty(); ++i) touch_byte(touched_[i], now, access, error);
+    return error;
+  }
 
  private:
   static constexpr int capacity = 227 << 10;        // of a block on compute capability 9.0
@@ -37,7 +43,7 @@ class SharedMemory {
     Touch writer, reader, other_reader;
   };
   bool ordered(const Touch& before, int thread) const;
-  std::string touch_byte(Byte& byte, const Touch& now, Access access) const;
+  void touch_byte(Byte& byte, const Touch& now, Access access, std::string& error) const;
 
   alignas(128) std::byte bytes_[capacity];
   std::vector<Byte> touched_ = std::vector<Byte>(capacity);
