@@ -20,6 +20,13 @@ Body* body_for(std::string_view op, std::span<T> list, Body* on_cpu, Body* on_cu
   return on_cuda;
 }
 
+template <class Term, class Rule>
+Tensor steps_on_device(std::string_view op, std::span<Term> terms, const Rule& rule,
+                       Tensor (*on_cuda)(std::span<Term>, const Rule&)) {
+  const auto none = +[](std::span<Term>, const Rule&) { return Tensor(); };
+  return body_for(op, terms, none, on_cuda)(terms, rule);
+}
+
 }  // namespace
 
 void check_gate(Device device, const Tensor& gate) {
@@ -36,16 +43,28 @@ void check_loss(Device device, const Tensor& loss) {
   require<DTypeError>(is_floating(loss.dtype()), "clip: a loss of {}, expected floating point", name_of(loss.dtype()));
 }
 
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate) {
-  body_for("sgd", terms, cpu::sgd_update, cuda::sgd_update)(terms, rule, gate);
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate, const Tensor& steps) {
+  body_for("sgd", terms, cpu::sgd_update, cuda::sgd_update)(terms, rule, gate, steps);
 }
 
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate) {
-  body_for("adamw", terms, cpu::adamw_update, cuda::adamw_update)(terms, rule, gate);
+Tensor sgd_steps(std::span<SgdTerm> terms, const SgdRule& rule) {
+  return steps_on_device("sgd", terms, rule, cuda::sgd_steps);
 }
 
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate) {
-  body_for("lamb", terms, cpu::lamb_update, cuda::lamb_update)(terms, rule, gate);
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate, const Tensor& steps) {
+  body_for("adamw", terms, cpu::adamw_update, cuda::adamw_update)(terms, rule, gate, steps);
+}
+
+Tensor adamw_steps(std::span<AdamWTerm> terms, const AdamWRule& rule) {
+  return steps_on_device("adamw", terms, rule, cuda::adamw_steps);
+}
+
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate, const Tensor& steps) {
+  body_for("lamb", terms, cpu::lamb_update, cuda::lamb_update)(terms, rule, gate, steps);
+}
+
+Tensor lamb_steps(std::span<LambTerm> terms, const LambRule& rule) {
+  return steps_on_device("lamb", terms, rule, cuda::lamb_steps);
 }
 
 std::vector<double> norms(std::span<const Tensor> tensors) {

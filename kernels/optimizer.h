@@ -1,6 +1,10 @@
 // Updates of many parameters in one pass over their memory. All tensors are contiguous, of one dtype a term: f32 or
 // f64. An update has a gate, f64 (1) where its parameters are: where that is NaN, nothing is changed. Undefined: it is
 // open. So a device decides without the processor waiting for it.
+//
+// A device reads terms and rules, and so what changes with each step, from its own memory: `X_steps` brings them there,
+// u8 (n), and X_update with these brings nothing. A graph (engine/graph.h) that does the update again finds in them
+// what was last written there. Undefined: of the processor; to X_update: it brings them itself.
 #pragma once
 
 #include <span>
@@ -21,7 +25,8 @@ struct SgdTerm {
   double scale = 1;    // s
 };
 // g = s·(g + wd·w);  buf = μ·buf + (1 − d)·g, the first time buf = g;  g = nesterov ? g + μ·buf : buf;  w −= lr·g
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate = {});
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate = {}, const Tensor& steps = {});
+Tensor sgd_steps(std::span<SgdTerm> terms, const SgdRule& rule);
 
 struct AdamWRule {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
@@ -33,7 +38,8 @@ struct AdamWTerm {
 };
 // w *= 1 − lr·wd;  m += (1 − β₁)(g − m);  v = β₂v + (1 − β₂)g²;  w −= lr/(1 − β₁ᵗ) · m/(√v/√(1 − β₂ᵗ) + eps)
 // Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"; amsgrad (Reddi et al. 2018) takes the largest v.
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate = {});
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate = {}, const Tensor& steps = {});
+Tensor adamw_steps(std::span<AdamWTerm> terms, const AdamWRule& rule);
 
 struct LambRule {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-6;
@@ -47,7 +53,8 @@ struct LambTerm {
 };
 // m, v as AdamW's;  u = m̂/(√v̂ + eps) + wd·w;  w −= lr·r·u,  r = ‖w‖/‖u‖ of the tensor, 1 where ‖w‖ ≤ norm_floor or
 // ‖u‖ = 0.   You et al. 2020, "Large Batch Optimization for Deep Learning", LAMB
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate = {});
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate = {}, const Tensor& steps = {});
+Tensor lamb_steps(std::span<LambTerm> terms, const LambRule& rule);
 
 // ‖x‖₂ of each tensor, summed in f64 in an order that depends on the shapes alone.
 std::vector<double> norms(std::span<const Tensor> tensors);

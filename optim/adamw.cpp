@@ -1,7 +1,5 @@
 #include "optim/adamw.h"
 
-#include "kernels/optimizer.h"
-
 namespace mora {
 
 AdamW::AdamW(std::vector<Parameter> parameters, const AdamWOptions& options)
@@ -15,7 +13,7 @@ AdamW::AdamW(std::vector<Parameter> parameters, const AdamWOptions& options)
   require<ConfigError>(options.eps >= 0, "adamw: eps: {}: expected at least 0", options.eps);
 }
 
-void AdamW::update(std::span<const Update> updates, const Tensor& gate) {
+std::vector<kernels::AdamWTerm> AdamW::terms(std::span<const Update> updates) const {
   std::vector<kernels::AdamWTerm> terms;
   for (const Update& u : updates)
     terms.push_back({.parameter = u.parameter.value,
@@ -26,7 +24,17 @@ void AdamW::update(std::span<const Update> updates, const Tensor& gate) {
                      .lr = u.lr,
                      .weight_decay = u.weight_decay,
                      .step = u.number});
-  kernels::adamw_update(terms, {options_.beta1, options_.beta2, options_.eps}, gate);
+  return terms;
+}
+
+void AdamW::update(std::span<const Update> updates, const Tensor& gate, const Tensor& steps) {
+  std::vector<kernels::AdamWTerm> all = terms(updates);
+  kernels::adamw_update(all, rule(), gate, steps);
+}
+
+Tensor AdamW::steps(std::span<const Update> updates) {
+  std::vector<kernels::AdamWTerm> all = terms(updates);
+  return kernels::adamw_steps(all, rule());
 }
 
 }  // namespace mora

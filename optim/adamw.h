@@ -1,6 +1,7 @@
 // Adam with decoupled weight decay (Loshchilov & Hutter 2019), as PyTorch's: kernels/optimizer.h has the equations.
 #pragma once
 
+#include "kernels/optimizer.h"
 #include "optim/optimizer.h"
 
 namespace mora {
@@ -17,9 +18,13 @@ class AdamW final : public Optimizer {
   AdamW(std::vector<Parameter> parameters, const AdamWOptions& options);
 
  protected:
-  void update(std::span<const Update> updates, const Tensor& gate) override;
+  void update(std::span<const Update> updates, const Tensor& gate, const Tensor& steps) override;
+  Tensor steps(std::span<const Update> updates) override;
 
  private:
+  std::vector<kernels::AdamWTerm> terms(std::span<const Update> updates) const;
+  kernels::AdamWRule rule() const { return {options_.beta1, options_.beta2, options_.eps}; }
+
   AdamWOptions options_;
 };
 

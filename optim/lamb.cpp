@@ -1,7 +1,5 @@
 #include "optim/lamb.h"
 
-#include "kernels/optimizer.h"
-
 namespace mora {
 
 Lamb::Lamb(std::vector<Parameter> parameters, const LambOptions& options)
@@ -12,7 +10,7 @@ Lamb::Lamb(std::vector<Parameter> parameters, const LambOptions& options)
   require<ConfigError>(options.norm_floor >= 0, "lamb: norm_floor {}: expected at least 0", options.norm_floor);
 }
 
-void Lamb::update(std::span<const Update> updates, const Tensor& gate) {
+std::vector<kernels::LambTerm> Lamb::terms(std::span<const Update> updates) const {
   std::vector<kernels::LambTerm> terms;
   for (const Update& u : updates)
     terms.push_back({.parameter = u.parameter.value,
@@ -23,7 +21,17 @@ void Lamb::update(std::span<const Update> updates, const Tensor& gate) {
                      .weight_decay = u.weight_decay,
                      .step = u.number,
                      .trust = u.parameter.is_weight});
-  kernels::lamb_update(terms, {options_.beta1, options_.beta2, options_.eps, options_.norm_floor}, gate);
+  return terms;
+}
+
+void Lamb::update(std::span<const Update> updates, const Tensor& gate, const Tensor& steps) {
+  std::vector<kernels::LambTerm> all = terms(updates);
+  kernels::lamb_update(all, rule(), gate, steps);
+}
+
+Tensor Lamb::steps(std::span<const Update> updates) {
+  std::vector<kernels::LambTerm> all = terms(updates);
+  return kernels::lamb_steps(all, rule());
 }
 
 }  // namespace mora

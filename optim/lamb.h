@@ -6,6 +6,7 @@
 // zero.
 #pragma once
 
+#include "kernels/optimizer.h"
 #include "optim/optimizer.h"
 
 namespace mora {
@@ -22,9 +23,13 @@ class Lamb final : public Optimizer {
   Lamb(std::vector<Parameter> parameters, const LambOptions& options);
 
  protected:
-  void update(std::span<const Update> updates, const Tensor& gate) override;
+  void update(std::span<const Update> updates, const Tensor& gate, const Tensor& steps) override;
+  Tensor steps(std::span<const Update> updates) override;
 
  private:
+  std::vector<kernels::LambTerm> terms(std::span<const Update> updates) const;
+  kernels::LambRule rule() const { return {options_.beta1, options_.beta2, options_.eps, options_.norm_floor}; }
+
   LambOptions options_;
 };
 

@@ -25,7 +25,7 @@ double Lars::local_rate(const Update& u, double weight_norm, double gradient_nor
   return u.lr > 0 ? std::min(rate / u.lr, 1.0) : 1;
 }
 
-void Lars::update(std::span<const Update> updates, const Tensor& gate) {
+void Lars::update(std::span<const Update> updates, const Tensor& gate, const Tensor&) {
   std::vector<Tensor> tensors;  // weights, then their gradients
   for (const Update& u : updates) tensors.push_back(u.parameter.value);
   for (const Update& u : updates) tensors.push_back(u.gradient);

@@ -24,9 +24,10 @@ struct LarsOptions {
 class Lars final : public Optimizer {
  public:
   Lars(std::vector<Parameter> parameters, const LarsOptions& options);
+  bool is_recordable() const override { return false; }
 
  protected:
-  void update(std::span<const Update> updates, const Tensor& gate) override;
+  void update(std::span<const Update> updates, const Tensor& gate, const Tensor&) override;
 
  private:
   double local_rate(const Update& update, double weight_norm, double gradient_norm) const;

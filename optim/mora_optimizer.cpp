@@ -57,7 +57,7 @@ MoRAOptimizer::Outcome MoRAOptimizer::step(Tensors& gradients, double lr, Gradie
   return outcome(begin(gradients, lr), gradients);
 }
 
-MoRAOptimizer::Begun MoRAOptimizer::begin(Tensors& gradients, double lr, const Tensor& loss) {
+MoRAOptimizer::Begun MoRAOptimizer::clip(Tensors& gradients, const Tensor& loss) const {
   Tensors defined;
   Begun begun;
   for (const Tensor& g : gradients) {
@@ -67,14 +67,25 @@ MoRAOptimizer::Begun MoRAOptimizer::begin(Tensors& gradients, double lr, const T
   const kernels::Clipped clipped = kernels::clip(defined, clip_.value_or(no_limit), loss);
   begun.gradient_norm = clipped.norm;
   begun.gate = clipped.gate;
-  base_->step(gradients, lr, clipped.gate);
+  return begun;
+}
+
+MoRAOptimizer::Begun MoRAOptimizer::begin(Tensors& gradients, double lr, const Tensor& loss) {
+  Begun begun = clip(gradients, loss);
+  base_->step(gradients, lr, begun.gate);
+  return begun;
+}
+
+MoRAOptimizer::Begun MoRAOptimizer::begin_recorded(Tensors& gradients, const Tensor& steps, const Tensor& loss) {
+  Begun begun = clip(gradients, loss);
+  base_->recorded_step(gradients, steps, begun.gate);
   return begun;
 }
 
 MoRAOptimizer::Outcome MoRAOptimizer::outcome(const Begun& begun, std::span<Tensor> gradients) {
   Outcome outcome{.gradient_norm = begun.gradient_norm.item(), .applied = !std::isnan(begun.gate.item())};
   if (outcome.applied) return outcome;
-  base_->take_back(begun.had_gradient);
+  base_->count(begun.had_gradient, -1);
   outcome.not_finite = std::isfinite(outcome.gradient_norm) ? "the loss"
                        : gradients.empty()                  ? "the gradient"
                                                             : first_not_finite(gradients);

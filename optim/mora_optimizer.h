@@ -46,6 +46,12 @@ class MoRAOptimizer {
   };
   // As step, without SAM and without waiting: nothing is changed either where `loss`, one number, is not finite.
   Begun begin(Tensors& gradients, double lr, const Tensor& loss = {});
+  // An update that a graph does again, as Optimizer's: begin_recorded is recorded, with the tensor that next_steps is
+  // written to before each replay; `count` is told of each.
+  bool is_recordable() const { return !sam_ && base_->is_recordable(); }
+  Begun begin_recorded(Tensors& gradients, const Tensor& steps, const Tensor& loss);
+  Tensor next_steps(const Tensors& gradients, double lr) { return base_->next_steps(gradients, lr); }
+  void count(const Begun& replayed) { base_->count(replayed.had_gradient, 1); }
   // Waits for the outcome. `gradients`, where they are still there: so that the first that is not finite is named.
   Outcome outcome(const Begun& begun, std::span<Tensor> gradients = {});
 
@@ -61,6 +67,7 @@ class MoRAOptimizer {
   void set_rank_scale(size_t i, double scale) { base_->set_rank_scale(i, scale); }
 
  private:
+  Begun clip(Tensors& gradients, const Tensor& loss) const;
   std::string first_not_finite(std::span<Tensor> gradients) const;
 
   std::unique_ptr<Optimizer> base_;

@@ -35,7 +35,7 @@ Optimizer::Moments Optimizer::fresh(const Parameter& parameter) const {
   return m;
 }
 
-void Optimizer::step(std::span<const Tensor> gradients, double lr, const Tensor& gate) {
+std::vector<Optimizer::Update> Optimizer::updates_of(std::span<const Tensor> gradients, double lr) {
   require<ShapeError>(gradients.size() == parameters_.size(), "optimizer: {} gradients for {} parameters",
                       gradients.size(), parameters_.size());
   std::vector<Update> updates;
@@ -47,13 +47,24 @@ void Optimizer::step(std::span<const Tensor> gradients, double lr, const Tensor&
     updates.push_back({p, gradients[i], moments_[i], lr * p.lr_scale * p.rank_scale,
                        p.weight_decay.value_or(weight_decay_), moments_[i].steps() + 1});
   }
-  update(updates, gate);
+  return updates;
+}
+
+void Optimizer::step(std::span<const Tensor> gradients, double lr, const Tensor& gate) {
+  const std::vector<Update> updates = updates_of(gradients, lr);
+  update(updates, gate, Tensor());
   for (const Update& u : updates) *u.moments.step.mutable_data<int64_t>() += 1;
 }
 
-void Optimizer::take_back(const std::vector<bool>& had_gradient) {
+void Optimizer::recorded_step(std::span<const Tensor> gradients, const Tensor& steps, const Tensor& gate) {
+  update(updates_of(gradients, 0), gate, steps);
+}
+
+Tensor Optimizer::next_steps(std::span<const Tensor> gradients, double lr) { return steps(updates_of(gradients, lr)); }
+
+void Optimizer::count(const std::vector<bool>& had_gradient, int64_t steps) {
   for (size_t i = 0; i < moments_.size(); ++i)
-    if (had_gradient[i]) *moments_[i].step.mutable_data<int64_t>() -= 1;
+    if (had_gradient[i]) *moments_[i].step.mutable_data<int64_t>() += steps;
 }
 
 std::vector<NamedTensor> Optimizer::state() const {

@@ -35,10 +35,16 @@ class Optimizer {
 
   // One update in place with learning rate `lr`. gradients[i] belongs to parameters()[i]; an undefined one leaves its
   // parameter, moments and step count as they are. Throws ShapeError when counts or shapes differ. Where `gate` is NaN
-  // (kernels/optimizer.h) no update is made, but for the step counts: take_back, once it is known.
+  // (kernels/optimizer.h) no update is made, but for the step counts: count(…, −1), once it is known.
   void step(std::span<const Tensor> gradients, double lr, const Tensor& gate = {});
-  // A step of the parameters with gradients was not made: they have made one less.
-  void take_back(const std::vector<bool>& had_gradient);
+  // A step that a graph does again (engine/graph.h): `recorded_step` is recorded, and counts none; what `next_steps`
+  // gives of a step, u8 (n) on the device (kernels/optimizer.h), is written to its `steps` before each replay.
+  void recorded_step(std::span<const Tensor> gradients, const Tensor& steps, const Tensor& gate);
+  Tensor next_steps(std::span<const Tensor> gradients, double lr);
+  virtual bool is_recordable() const { return true; }  // false: it looks at norms to go on
+  // The parameters with gradients have made so many more steps: a replay's, or, once it is known that a step was not
+  // made, one less.
+  void count(const std::vector<bool>& had_gradient, int64_t steps);
 
   // Everything a checkpoint needs to go on: each moment as "PARAMETER.MOMENT" and the updates made so far as
   // "PARAMETER.step" (i64, 1). The tensors are the live ones.
@@ -68,9 +74,11 @@ class Optimizer {
   };
 
   Optimizer(std::vector<Parameter> parameters, std::vector<std::string> moment_names, double weight_decay);
-  virtual void update(std::span<const Update> updates, const Tensor& gate) = 0;
+  virtual void update(std::span<const Update> updates, const Tensor& gate, const Tensor& steps) = 0;
+  virtual Tensor steps(std::span<const Update>) { return {}; }
 
  private:
+  std::vector<Update> updates_of(std::span<const Tensor> gradients, double lr);
   Moments fresh(const Parameter& parameter) const;
 
   std::vector<Parameter> parameters_;

@@ -1,7 +1,5 @@
 #include "optim/sgd.h"
 
-#include "kernels/optimizer.h"
-
 namespace mora {
 
 Sgd::Sgd(std::vector<Parameter> parameters, const SgdOptions& options)
@@ -15,7 +13,7 @@ Sgd::Sgd(std::vector<Parameter> parameters, const SgdOptions& options)
                        "sgd: nesterov needs a momentum above 0 and no dampening");
 }
 
-void Sgd::update(std::span<const Update> updates, const Tensor& gate) {
+std::vector<kernels::SgdTerm> Sgd::terms(std::span<const Update> updates) const {
   std::vector<kernels::SgdTerm> terms;
   for (const Update& u : updates)
     terms.push_back({.parameter = u.parameter.value,
@@ -24,7 +22,17 @@ void Sgd::update(std::span<const Update> updates, const Tensor& gate) {
                      .lr = u.lr,
                      .weight_decay = u.weight_decay,
                      .first = u.number == 1});
-  kernels::sgd_update(terms, {options_.momentum, options_.dampening, options_.nesterov}, gate);
+  return terms;
+}
+
+void Sgd::update(std::span<const Update> updates, const Tensor& gate, const Tensor& steps) {
+  std::vector<kernels::SgdTerm> all = terms(updates);
+  kernels::sgd_update(all, rule(), gate, steps);
+}
+
+Tensor Sgd::steps(std::span<const Update> updates) {
+  std::vector<kernels::SgdTerm> all = terms(updates);
+  return kernels::sgd_steps(all, rule());
 }
 
 }  // namespace mora

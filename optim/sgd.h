@@ -2,6 +2,7 @@
 //   g += wd·w;  buf = μ·buf + (1 − d)·g, the first time buf = g;  w −= lr·(nesterov ? g + μ·buf : μ > 0 ? buf : g)
 #pragma once
 
+#include "kernels/optimizer.h"
 #include "optim/optimizer.h"
 
 namespace mora {
@@ -18,9 +19,13 @@ class Sgd final : public Optimizer {
   Sgd(std::vector<Parameter> parameters, const SgdOptions& options);
 
  protected:
-  void update(std::span<const Update> updates, const Tensor& gate) override;
+  void update(std::span<const Update> updates, const Tensor& gate, const Tensor& steps) override;
+  Tensor steps(std::span<const Update> updates) override;
 
  private:
+  std::vector<kernels::SgdTerm> terms(std::span<const Update> updates) const;
+  kernels::SgdRule rule() const { return {options_.momentum, options_.dampening, options_.nesterov}; }
+
   SgdOptions options_;
 };
 

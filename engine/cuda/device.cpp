@@ -40,7 +40,8 @@ void count(int device, int64_t bytes, int64_t blocks) {
 }
 
 // Pinned memory through which bytes go to the device: the copy runs beside what the processor does next, and `from` is
-// free at once. A block waits for its last copy (its event) before it is filled again.
+// free at once. Copies fill a block one after the other; a block waits for its last copy (its event) before it is
+// filled again. So the small copies of several steps ahead wait for nothing.
 class Staging {
  public:
   Staging() {
@@ -52,24 +53,31 @@ class Staging {
 
   void copy(std::byte* to, const std::byte* from, size_t bytes, cudaStream_t stream) {
     std::lock_guard lock(mutex_);
-    for (size_t done = 0; done < bytes; done += block_bytes) {
-      Block& block = blocks_[next_++ % blocks_.size()];
-      const size_t count = std::min(block_bytes, bytes - done);
-      check(cudaEventSynchronize(block.copied), "waiting for a copy");
-      std::memcpy(block.bytes, from + done, count);
-      check(cudaMemcpyAsync(to + done, block.bytes, count, cudaMemcpyHostToDevice, stream), "copying to the device");
+    for (size_t done = 0; done < bytes;) {
+      if (filled_ == block_bytes) {
+        current_ = (current_ + 1) % blocks_.size();
+        check(cudaEventSynchronize(blocks_[current_].copied), "waiting for a copy");
+        filled_ = 0;
+      }
+      const Block& block = blocks_[current_];
+      const size_t count = std::min(block_bytes - filled_, bytes - done);
+      std::memcpy(block.bytes + filled_, from + done, count);
+      check(cudaMemcpyAsync(to + done, block.bytes + filled_, count, cudaMemcpyHostToDevice, stream),
+            "copying to the device");
       check(cudaEventRecord(block.copied, stream), "an event");
+      done += count;
+      filled_ = std::min(block_bytes, (filled_ + count + alignment - 1) / alignment * alignment);
     }
   }
 
  private:
-  static constexpr size_t block_bytes = size_t{2} << 20;
+  static constexpr size_t block_bytes = size_t{2} << 20, alignment = 64;
   struct Block {
-    void* bytes = nullptr;
+    std::byte* bytes = nullptr;
     cudaEvent_t copied = nullptr;
   };
   std::array<Block, 4> blocks_;
-  size_t next_ = 0;
+  size_t current_ = 0, filled_ = 0;  // bytes of the current block
   std::mutex mutex_;
 };
 

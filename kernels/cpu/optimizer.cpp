@@ -327,7 +327,7 @@ bool is_closed(const Tensor& gate) {
 
 }  // namespace
 
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate) {
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate, const Tensor&) {
   if (is_closed(gate)) return;
   for (SgdTerm& term : terms) {
     check_term("sgd", mora::cpu, term.parameter, {&term.gradient, &term.buffer});
@@ -339,7 +339,7 @@ void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gat
   });
 }
 
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate) {
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate, const Tensor&) {
   if (is_closed(gate)) return;
   for (AdamWTerm& term : terms) {
     check_term("adamw", mora::cpu, term.parameter, {&term.gradient, &term.mean, &term.square, &term.largest});
@@ -351,7 +351,7 @@ void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tenso
   });
 }
 
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate) {
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate, const Tensor&) {
   if (is_closed(gate)) return;
   for (LambTerm& term : terms) {
     check_term("lamb", mora::cpu, term.parameter, {&term.gradient, &term.mean, &term.square});

@@ -33,34 +33,47 @@ class Group {
   int64_t pieces() const { return pieces_; }
   const std::vector<size_t>& places() const { return places_; }
 
-  // On the device, as long as the group lives.
-  Table<S> table(DType dtype, Device device) {
-    const auto* bytes = reinterpret_cast<const uint8_t*>(steps_.data());
-    memory_ = Graph::upload({bytes, steps_.size() * sizeof(S)}, device);
-    return {static_cast<const S*>(memory_.raw()), size(), pieces_, dtype};
-  }
+  const std::vector<S>& steps() const { return steps_; }
 
  private:
   std::vector<S> steps_;
   std::vector<size_t> places_;
   int64_t pieces_ = 0;
-  Tensor memory_;
 };
 
 template <class S>
 using Groups = std::array<Group<S>, 4>;  // by floating dtype
 
+// The steps of all groups, one group after the other, u8 (n) on the device.
+template <class S>
+Tensor upload(const Groups<S>& groups, Device device) {
+  std::vector<S> all;
+  for (const Group<S>& group : groups) all.insert(all.end(), group.steps().begin(), group.steps().end());
+  return Graph::upload({reinterpret_cast<const uint8_t*>(all.data()), all.size() * sizeof(S)}, device);
+}
+
+// launch(table) for each group that is not empty. `steps`: what upload gave.
 template <class S, class Launch>
-void launch_groups(Groups<S>& groups, Device device, Launch launch) {
-  for (size_t dtype = 0; dtype < groups.size(); ++dtype)
-    if (!groups[dtype].empty()) launch(groups[dtype].table(DType(dtype), device));
+void launch_groups(const Groups<S>& groups, const Tensor& steps, Launch launch) {
+  int64_t count = 0;
+  for (const Group<S>& group : groups) count += group.size();
+  require<ShapeError>(steps.numel() == count * int64_t(sizeof(S)), "an update of {} terms with steps of {} bytes",
+                      count, steps.numel());
+  const S* first = static_cast<const S*>(view(steps, DType::u8).data);
+  for (size_t dtype = 0; dtype < groups.size(); first += groups[dtype++].size())
+    if (!groups[dtype].empty()) launch(Table<S>{first, groups[dtype].size(), groups[dtype].pieces(), DType(dtype)});
+}
+
+template <class S, class Launch>
+void launch_groups(const Groups<S>& groups, Device device, Launch launch) {
+  launch_groups(groups, upload(groups, device), launch);
 }
 
 Tensor scratch(int64_t numbers, Device device) { return Tensor::empty({numbers}, DType::f64, device); }
 
 // The sum of each term, in the order of the terms. launch(table, parts, sums).
 template <class S, class Launch>
-std::vector<double> sums_of(Groups<S>& groups, size_t terms, Device device, Launch launch) {
+std::vector<double> sums_of(const Groups<S>& groups, size_t terms, Device device, Launch launch) {
   std::vector<double> result(terms);
   launch_groups(groups, device, [&](const Table<S>& table) {
     Tensor parts = scratch(table.pieces, device), sums = scratch(table.size, device);
@@ -130,11 +143,13 @@ Groups<Perturbation> perturbations(std::string_view op, Device device, std::span
   return groups;
 }
 
-}  // namespace
+template <class Term>
+Device device_of(std::span<Term> terms) {
+  return terms.front().parameter.device();
+}
 
-void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate) {
-  const Device device = terms.front().parameter.device();
-  check_gate(device, gate);
+Groups<SgdStep> steps_of(std::span<SgdTerm> terms, const SgdRule& rule) {
+  const Device device = device_of(terms);
   Groups<SgdStep> groups;
   for (size_t i = 0; i < terms.size(); ++i) {
     SgdTerm& term = terms[i];
@@ -153,12 +168,11 @@ void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gat
     groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
                                                {step.parameter, step.gradient, step.buffer});
   }
-  launch_groups(groups, device, [&](const Table<SgdStep>& table) { launch_sgd(table, view(gate)); });
+  return groups;
 }
 
-void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate) {
-  const Device device = terms.front().parameter.device();
-  check_gate(device, gate);
+Groups<AdamWStep> steps_of(std::span<AdamWTerm> terms, const AdamWRule& rule) {
+  const Device device = device_of(terms);
   Groups<AdamWStep> groups;
   for (size_t i = 0; i < terms.size(); ++i) {
     AdamWTerm& term = terms[i];
@@ -178,12 +192,11 @@ void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tenso
     groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
                                                {step.parameter, step.gradient, step.mean, step.square, step.largest});
   }
-  launch_groups(groups, device, [&](const Table<AdamWStep>& table) { launch_adamw(table, view(gate)); });
+  return groups;
 }
 
-void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate) {
-  const Device device = terms.front().parameter.device();
-  check_gate(device, gate);
+Groups<LambStep> steps_of(std::span<LambTerm> terms, const LambRule& rule) {
+  const Device device = device_of(terms);
   Groups<LambStep> groups;
   for (size_t i = 0; i < terms.size(); ++i) {
     LambTerm& term = terms[i];
@@ -205,7 +218,44 @@ void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& 
     groups[size_t(term.parameter.dtype())].add(i, step, term.parameter.numel(),
                                                {step.parameter, step.gradient, step.mean, step.square});
   }
-  launch_groups(groups, device, [&](const Table<LambStep>& table) {
+  return groups;
+}
+
+}  // namespace
+
+Tensor sgd_steps(std::span<SgdTerm> terms, const SgdRule& rule) {
+  return upload(steps_of(terms, rule), device_of(terms));
+}
+
+void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate, const Tensor& steps) {
+  const Device device = device_of(terms);
+  check_gate(device, gate);
+  const Groups<SgdStep> groups = steps_of(terms, rule);
+  launch_groups(groups, steps.defined() ? steps : upload(groups, device),
+                [&](const Table<SgdStep>& table) { launch_sgd(table, view(gate)); });
+}
+
+Tensor adamw_steps(std::span<AdamWTerm> terms, const AdamWRule& rule) {
+  return upload(steps_of(terms, rule), device_of(terms));
+}
+
+void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate, const Tensor& steps) {
+  const Device device = device_of(terms);
+  check_gate(device, gate);
+  const Groups<AdamWStep> groups = steps_of(terms, rule);
+  launch_groups(groups, steps.defined() ? steps : upload(groups, device),
+                [&](const Table<AdamWStep>& table) { launch_adamw(table, view(gate)); });
+}
+
+Tensor lamb_steps(std::span<LambTerm> terms, const LambRule& rule) {
+  return upload(steps_of(terms, rule), device_of(terms));
+}
+
+void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate, const Tensor& steps) {
+  const Device device = device_of(terms);
+  check_gate(device, gate);
+  const Groups<LambStep> groups = steps_of(terms, rule);
+  launch_groups(groups, steps.defined() ? steps : upload(groups, device), [&](const Table<LambStep>& table) {
     Tensor parts = scratch(2 * table.pieces, device), rates = scratch(table.size, device);
     launch_lamb(table, output(parts), output(rates), view(gate));
   });
@@ -226,13 +276,13 @@ double global_norm(std::span<const Tensor> tensors) {
 }
 
 double perturbation_norm(std::span<const PerturbationTerm> terms, double eta) {
-  const Device device = terms.front().parameter.device();
+  const Device device = device_of(terms);
   Groups<Perturbation> groups = perturbations("perturbation_norm", device, terms, eta, 0);
   return std::sqrt(total_of(sums_of(groups, terms.size(), device, launch_perturbation_squares)));
 }
 
 void perturb(std::span<PerturbationTerm> terms, double eta, double factor) {
-  const Device device = terms.front().parameter.device();
+  const Device device = device_of(terms);
   Groups<Perturbation> groups = perturbations("perturb", device, terms, eta, factor);
   for (PerturbationTerm& term : terms) term.parameter.mutable_raw();  // the version moves
   launch_groups(groups, device, launch_perturb);

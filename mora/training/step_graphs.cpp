@@ -37,13 +37,13 @@ StepInputs step_inputs(const Objective& objective, const PackedBatch& batch, dou
   return inputs;
 }
 
-StepGraphs::StepGraphs(Device device, std::span<const Tensor> leaves, Note note)
-    : pool_(make_ref<GraphPool>(device)), note_(std::move(note)) {
+StepGraphs::StepGraphs(Device device, MoRAOptimizer& optimizer, Note note)
+    : optimizer_(optimizer), pool_(make_ref<GraphPool>(device)), note_(std::move(note)) {
   int64_t elements = 0;
-  for (const Tensor& leaf : leaves) {
-    invariant(leaf.dtype() == DType::f32, "a parameter of {}", name_of(leaf.dtype()));
-    shapes_.push_back(leaf.shape());
-    elements += room(leaf.shape());
+  for (const Parameter& p : optimizer.parameters()) {
+    invariant(p.value.dtype() == DType::f32, "a parameter of {}", name_of(p.value.dtype()));
+    shapes_.push_back(p.value.shape());
+    elements += room(p.value.shape());
   }
   gradients_ = Tensor::zeros({elements}, DType::f32, device);
   loss_ = Tensor::zeros({}, DType::f32, device);
@@ -59,47 +59,63 @@ Tensors StepGraphs::views_of(const Tensor& flat) const {
   return views;
 }
 
-StepResult StepGraphs::run(const StepInputs& inputs, Pass pass) {
-  if (refused_) return pass(inputs);
+StepResult StepGraphs::run(const StepInputs& inputs, Pass pass, std::optional<double> lr) {
+  const Recorded* recorded = recorded_for(inputs, pass, lr && optimizer_.is_recordable());
+  StepResult result = recorded ? replay(*recorded, inputs, lr.value_or(0)) : pass(inputs);
+  if (lr && !result.update) result.update = optimizer_.begin(result.gradients, *lr, result.loss);
+  return result;
+}
+
+StepGraphs::Recorded* StepGraphs::recorded_for(const StepInputs& inputs, Pass pass, bool update) {
+  if (refused_) return nullptr;
   const BatchTensors& batch = inputs.batch;
   const Key key{batch.sequences.tokens(), batch.sequences.offsets.size(), batch.labelled ? batch.labelled->count() : 0,
-                std::ssize(tensors_of(inputs))};
+                std::ssize(tensors_of(inputs)), update};
   const auto at = recorded_.find(key);
   if (at == recorded_.end()) {
     if (recorded_.size() < most_graphs) recorded_.emplace(key, Recorded{});
-    return pass(inputs);
+    return nullptr;
   }
   if (!at->second.graph) {
     try {
-      record(at->second, inputs, pass);
+      record(at->second, inputs, pass, update);
     } catch (const DeviceError& error) {
       refused_ = true;
       recorded_.clear();
       note_(fmt::format("passes are not replayed as CUDA graphs: {}", error.what()));
-      return pass(inputs);
+      return nullptr;
     }
   }
-  return replay(at->second, inputs);
+  return &at->second;
 }
 
-void StepGraphs::record(Recorded& recorded, const StepInputs& inputs, Pass pass) {
+void StepGraphs::record(Recorded& recorded, const StepInputs& inputs, Pass pass, bool update) {
   Tensors views = views_of(gradients_);
+  if (update && !steps_.defined()) steps_ = optimizer_.next_steps(views, 0);
   recorded.graph = std::make_unique<Graph>(pool_, [&] {
     const StepResult result = pass(inputs);
     kernels::copy_all(result.gradients, views);
     kernels::copy(result.loss, loss_);
+    if (update) recorded.update = optimizer_.begin_recorded(views, steps_, loss_);
   });
   recorded.inputs = inputs;  // where the graph reads: each batch is written there
 }
 
-StepResult StepGraphs::replay(const Recorded& recorded, const StepInputs& inputs) {
+StepResult StepGraphs::replay(const Recorded& recorded, const StepInputs& inputs, double lr) {
   const Tensors from = tensors_of(inputs);
-  Tensors to = tensors_of(recorded.inputs);
+  Tensors to = tensors_of(recorded.inputs), views = views_of(gradients_);
   for (size_t i = 0; i < from.size(); ++i)
     if (!from[i].same_as(to[i])) kernels::copy(from[i], to[i]);
+  if (recorded.update) kernels::copy(optimizer_.next_steps(views, lr), steps_);
   recorded.graph->replay();
   ++replayed_;
-  return {kernels::copied(loss_), views_of(kernels::copied(gradients_))};
+  const Tensor loss = kernels::copied(loss_);
+  if (!recorded.update) return {loss, views_of(kernels::copied(gradients_))};
+  MoRAOptimizer::Begun update = *recorded.update;
+  optimizer_.count(update);
+  update.gradient_norm = kernels::copied(update.gradient_norm);
+  update.gate = kernels::copied(update.gate);
+  return {loss, views, std::move(update)};
 }
 
 }  // namespace mora

@@ -5,7 +5,6 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
-#include "autograd/ops/arithmetic.h"
 #include "loaders/checksum.h"
 #include "loaders/quote.h"
 #include "mora/training/checkpoint.h"
@@ -137,22 +136,17 @@ class Trainer {
     std::optional<MoRAOptimizer::Outcome> outcome = {};  // SAM's, which reads its losses
   };
 
-  // Forward, backward and update: everything that an update asks of a device, which is not waited for (but by SAM, by
-  // LARS, whose rates are norms, and by routed layers). Of batches with the same offsets it is the same work again, on
-  // other numbers.
+  // Forward, backward and update. SAM's waits for the device.
   void begin_update(const std::vector<PackedBatch>& batches, double lr, Begun& begun, Tensors& gradients,
                     RoutedLayers& routed) {
-    const int64_t first = at_.micro_batch;
-    begun.losses = gradients_.of(batches, at_, first, gradients, &routed);
     if (config_.optimizer.sam) {
+      const int64_t first = at_.micro_batch;
+      begun.losses = gradients_.of(batches, at_, first, gradients, &routed);
       auto again = [&](Tensors& at) { return std::isfinite(total_of(gradients_.of(batches, at_, first, at))); };
       begun.outcome.emplace();
       if (std::isfinite(total_of(begun.losses))) begun.outcome = optimizer_.step(gradients, lr, again);
     } else {
-      const NoGrad no_grad;
-      Tensor loss = begun.losses.front();
-      for (size_t i = 1; i < begun.losses.size(); ++i) loss = loss + begun.losses[i];
-      begun.update = optimizer_.begin(gradients, lr, loss);
+      begun.update = gradients_.begin_update(batches, at_, lr, gradients, begun.losses, &routed);
     }
     continual_.after_update();
   }

@@ -1,4 +1,5 @@
-// The gradients of an update: forward and backward passes of its batches, on a card replayed where their shapes repeat.
+// An update and its gradients: forward and backward passes of its batches, on a card replayed where their shapes
+// repeat.
 #pragma once
 
 #include <vector>
@@ -15,7 +16,7 @@ class UpdateGradients {
  public:
   // What is given stays the caller's, and outlives this. `graphs`: passes may be replayed; `note` as StepGraphs has it.
   UpdateGradients(const Config& config, const TrainingSetup& setup, const ContinualPlan& continual,
-                  const MoRAOptimizer& optimizer, bool graphs, StepGraphs::Note note)
+                  MoRAOptimizer& optimizer, bool graphs, StepGraphs::Note note)
       : config_(config),
         setup_(setup),
         continual_(continual),
@@ -31,18 +32,25 @@ class UpdateGradients {
   // repeats. `routed`: what routed layers did is added.
   Tensors of(const std::vector<PackedBatch>& batches, const Progression& at, int64_t first, Tensors& gradients,
              RoutedLayers* routed = nullptr);
+  // The same from batch Progression::micro_batch on, and the update at rate `lr` is begun: what there is to do on a
+  // device, which is not waited for (but by LARS, whose rates are norms, and by routed layers). A batch that is an
+  // update by itself has all of it in its graph, and `gradients` then hold until the next pass.
+  MoRAOptimizer::Begun begin_update(const std::vector<PackedBatch>& batches, const Progression& at, double lr,
+                                    Tensors& gradients, Tensors& losses, RoutedLayers* routed);
 
   // Whether losses are scaled by Progression::scaler.
   bool scaled() const { return config_.train.precision == Precision::f16; }
   int64_t replayed() const { return replayed_ + (graphs_ ? graphs_->replayed() : 0); }  // batches
 
  private:
+  StepResult of_batch(const PackedBatch& batch, double labels, const Progression& at, int64_t number,
+                      RoutedLayers* routed, std::optional<double> lr = {});
   StepResult pass(const StepInputs& in, Context context) const;
 
   const Config& config_;
   const TrainingSetup& setup_;
   const ContinualPlan& continual_;
-  const MoRAOptimizer& optimizer_;
+  MoRAOptimizer& optimizer_;
   bool may_replay_;
   StepGraphs::Note note_;
   std::optional<StepGraphs> graphs_;  // on a device

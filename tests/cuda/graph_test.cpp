@@ -1,6 +1,8 @@
 // Work that is recorded once and done again (engine/graph.h).
 #include "engine/graph.h"
 
+#include <cmath>
+
 #include "cuda/twin.h"
 #include "engine/cuda.h"
 #include "kernels/binary.h"
@@ -9,6 +11,7 @@
 #include "kernels/optimizer.h"
 #include "kernels/reduce.h"
 #include "kernels/unary.h"
+#include "optim/mora_optimizer.h"
 
 namespace mora::test {
 namespace {
@@ -116,6 +119,39 @@ TEST(RecordedWork, HasTheTablesOfManyTensors) {
   graph.replay();
   EXPECT_EQ(numbers(sums[0]), std::vector<float>(3, 6.f));
   EXPECT_EQ(numbers(sums[1]), std::vector<float>(70, 140.f));
+}
+
+// Rates and corrections, which change from step to step, are those of the step.
+TEST(RecordedWork, IsAnUpdateWithTheBitsOfOneThatIsCalled) {
+  const auto on_device = [](float value, int64_t n) {
+    return Tensor::from(std::vector<float>(size_t(n), value), {n}).to(device);
+  };
+  for (const char* kind : {"sgd", "adamw", "lamb"}) {
+    const auto optimizer = [&] {
+      const std::vector<Parameter> parameters{{.name = "a", .value = on_device(1, 70)},
+                                              {.name = "b", .value = on_device(-2, 3), .lr_scale = 4}};
+      return MoRAOptimizer(parameters, {.kind = kind, .clip = 1});
+    };
+    MoRAOptimizer called = optimizer(), replayed = optimizer();
+    Tensors gradients{on_device(0, 70), on_device(0, 3)};
+    const Tensor loss = on_device(1, 1);
+    Tensor steps = replayed.next_steps(gradients, 0);
+    MoRAOptimizer::Begun begun;
+    Graph graph(make_ref<GraphPool>(device), [&] { begun = replayed.begin_recorded(gradients, steps, loss); });
+    for (const float step : {1.f, 2.f, NAN, 3.f}) {
+      const double lr = std::isnan(step) ? 0.1 : 0.1 / step;
+      Tensors own{on_device(step, 70), on_device(-1, 3)};
+      kernels::copy_all(own, gradients);
+      (void)called.outcome(called.begin(own, lr, loss));
+      kernels::copy(replayed.next_steps(gradients, lr), steps);
+      graph.replay();
+      replayed.count(begun);
+      EXPECT_EQ(replayed.outcome(begun).applied, !std::isnan(step));
+      for (size_t i = 0; i < 2; ++i)
+        EXPECT_EQ(numbers(replayed.parameters()[i].value), numbers(called.parameters()[i].value)) << kind << step;
+    }
+    EXPECT_NE(numbers(called.parameters()[0].value), std::vector<float>(70, 1.f));
+  }
 }
 
 TEST(RecordedWork, TakesNoCopiesFromOrToTheProcessor) {

