@@ -1,5 +1,6 @@
 // Attention, forward and backward, as a share of the peak of its dtype, on a card of the rate of its products of large
-// matrices: a forward has two products of (queries, keys, D), a backward five; hidden scores are not counted.
+// matrices: a forward has two products of (queries, keys, D), a backward five; hidden scores are not counted. On a card
+// cuDNN's attention is timed as well, where it has one.
 #include "autograd/ops/attention.h"
 
 #include <cmath>
@@ -7,9 +8,13 @@
 #include "autograd/grad.h"
 #include "bench/bench.h"
 #include "bench/card.h"
+#include "kernels/cuda/attention_path.h"
 
 namespace mora::bench {
 namespace {
+
+using kernels::cuda::AttentionPath;
+using kernels::cuda::ScopedAttentionPath;
 
 struct Workload {
   int64_t sequences, heads, kv_heads, length, dim;
@@ -90,22 +95,72 @@ void check_on_card(Workload w, const Inputs& in) {
     check_same(fmt::format("attention {}, gradient {}", w.name(), i), g_there[i], g[i]);
 }
 
+struct Pass {
+  std::string_view name;
+  double products;
+  void (*run)(const Problem& problem);
+};
+constexpr Pass passes[] = {
+    {"forward", 2,
+     [](const Problem& problem) {
+       const NoGrad no_grad;
+       problem.forward();
+     }},
+    {"forward+backward", 7, [](const Problem& problem) { problem.backward(problem.forward()); }},
+};
+
+Row timed(const Problem& problem, const Workload& w, const Pass& pass, const Inputs& in) {
+  const double seconds = median_seconds([&] { pass.run(problem); }, in);
+  return row_of_products(in, fmt::format("{}, {}", w.name(), pass.name), pass.products * w.flops_of_product(), seconds,
+                         w.dtype);
+}
+
+// cuDNN's of the problem; undefined where it has none.
+Tensor by_cudnn(const Problem& problem) {
+  const ScopedAttentionPath scope(AttentionPath::cudnn);
+  try {
+    return problem.forward();
+  } catch (const DeviceError&) {
+    return Tensor();
+  }
+}
+
+// Ours, and where cuDNN has such an attention, its own and what is chosen of the two, each set against cuDNN's.
+void measure_on_card(const Problem& problem, const Workload& w, const Inputs& in, Report report) {
+  check_on_card(w, in);
+  const Tensor theirs = by_cudnn(problem);
+  if (theirs.defined()) {
+    const ScopedAttentionPath scope(AttentionPath::cudnn);
+    check_on_card(w, in);
+  }
+  const auto timed_by = [&](AttentionPath path, const Pass& pass, std::string_view name) {
+    const ScopedAttentionPath scope(path);
+    Row row = timed(problem, w, pass, in);
+    row.name += name;
+    return row;
+  };
+  const ScopedAttentionPath scope(AttentionPath::own);
+  if (theirs.defined()) check_same(w.name() + " by cuDNN", theirs.detach(), problem.forward().detach());
+  for (const Pass& pass : passes) {
+    Row ours = timed_by(AttentionPath::own, pass, "");
+    report(ours);
+    if (!theirs.defined()) continue;
+    const Row cudnn = timed_by(AttentionPath::cudnn, pass, " by cuDNN");
+    report(cudnn);
+    ours.name += ", ours beside cuDNN's";
+    ours.limit = cudnn.rate;
+    report(ours);
+    Row chosen = timed_by(AttentionPath::fastest, pass, ", chosen beside cuDNN's");
+    chosen.limit = cudnn.rate;
+    report(chosen);
+  }
+}
+
 void measure(const Workload& w, const Inputs& in, Report report) {
   const Problem problem(w, in);
-  if (in.device != cpu)
-    check_on_card(w, in);
-  else if (w.dtype == DType::f32)
-    check(w, problem.shape.scale, problem.qkv, problem.forward());
-
-  const auto add = [&](const char* pass, double products, FunctionRef<void()> run) {
-    report(row_of_products(in, fmt::format("{}, {}", w.name(), pass), products * w.flops_of_product(),
-                           median_seconds(run, in), w.dtype));
-  };
-  add("forward", 2, [&] {
-    const NoGrad no_grad;
-    problem.forward();
-  });
-  add("forward+backward", 7, [&] { problem.backward(problem.forward()); });
+  if (in.device != cpu) return measure_on_card(problem, w, in, report);
+  if (w.dtype == DType::f32) check(w, problem.shape.scale, problem.qkv, problem.forward());
+  for (const Pass& pass : passes) report(timed(problem, w, pass, in));
 }
 
 }  // namespace

@@ -34,8 +34,22 @@ set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_EXTENSIONS OFF)
 
+# cuDNN's attention, of headers alone: the library is opened when it is first asked for. The frontend comes by tools/fetch.sh.
+find_path(CUDNN_INCLUDE_DIR cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS ${PROJECT_SOURCE_DIR}/.cache/cudnn_frontend/include)
+if(NOT CUDNN_INCLUDE_DIR OR NOT CUDNN_FRONTEND_INCLUDE_DIR)
+  message(STATUS "CUDA without cuDNN's attention: its headers or the frontend's are missing (tools/fetch.sh cudnn_frontend)")
+  list(FILTER MORA_CUDA_LIBRARIES EXCLUDE REGEX "/cudnn[^/]*$")
+endif()
+
 add_library(mora_cuda OBJECT ${MORA_CUDA_KERNELS} ${MORA_CUDA_WRAPPERS} ${MORA_CUDA_LIBRARIES} ${MORA_CUDA_ENGINE})
 target_compile_options(mora_cuda PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra>"
   "$<$<COMPILE_LANGUAGE:CXX>:$<TARGET_PROPERTY:mora_compile_options,INTERFACE_COMPILE_OPTIONS>>")
+if(CUDNN_INCLUDE_DIR AND CUDNN_FRONTEND_INCLUDE_DIR)
+  target_include_directories(mora_cuda SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR} ${CUDNN_FRONTEND_INCLUDE_DIR})
+  target_compile_definitions(mora_cuda PRIVATE CUDNN_FRONTEND_SKIP_JSON_LIB)
+  # Without optimization the frontend's unused functions would stay, with calls that cudnn.cpp does not pass on.
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/kernels/cuda/libraries/cudnn_attention.cpp PROPERTIES COMPILE_OPTIONS -O1)
+endif()
 target_link_libraries(mora_cuda PUBLIC mora_kernels CUDA::cudart_static)

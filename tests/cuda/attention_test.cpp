@@ -3,6 +3,9 @@
 #include <numeric>
 
 #include "cuda/twin.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_path.h"
+#include "kernels/cuda/tensor_view.h"
 
 namespace mora::test {
 namespace {
@@ -55,9 +58,10 @@ void expect_attention(const Problem& p, DType dtype, double factor = 4) {
     const auto queries = [&](const Tensor& x) { return heads_of(x, n, p.heads, p.dim, p.gap); };
     const auto keys = [&](const Tensor& x) { return heads_of(x, m, p.kv_heads, p.dim, p.gap); };
     const Tensor q = queries(t[0]), k = keys(t[1]), v = keys(t[2]);
+    const Tensor &q_ends = t[3], &kv_ends = p.queries == p.keys ? t[3] : t[4];
     Tensor gq = queries(t[8]), gk = keys(t[9]), gv = keys(t[10]);
-    kernels::attention(q, k, v, t[3], t[4], t[6], t[7], p.shape);
-    kernels::attention_backward(q, k, v, t[3], t[4], t[6], t[7], t[5], gq, gk, gv, p.shape);
+    kernels::attention(q, k, v, q_ends, kv_ends, t[6], t[7], p.shape);
+    kernels::attention_backward(q, k, v, q_ends, kv_ends, t[6], t[7], t[5], gq, gk, gv, p.shape);
   });
 }
 
@@ -146,6 +150,89 @@ TEST(SimtAttention, RefusesHeadsThatAreTooLarge) {
   const Tensor x = Tensor::zeros({1, 1, 257}, DType::f32, device), ends = offsets({1}).to(device);
   Tensor y = Tensor::zeros({1, 1, 257}, DType::f32, device), lse = Tensor::zeros({1, 1}, DType::f32, device);
   EXPECT_THROW(kernels::attention(x, x, x, ends, ends, y, lse, full(257)), ShapeError);
+}
+
+TEST(SimtAttention, OffsetsAsCudnnCountsThem) {
+  constexpr int64_t room = 4, width = room + 1, tensors = kernels::cuda::RaggedView::tensors;
+  const Tensor ends = offsets({3, 0, 2}).to(device);
+  Tensor starts = unwritten({tensors, width}, DType::i64).to(device),
+         lengths = unwritten({room}, DType::i32).to(device);
+  kernels::cuda::RaggedView view{.offsets = kernels::cuda::view(ends),
+                                 .starts = kernels::cuda::output(starts),
+                                 .lengths = kernels::cuda::output(lengths)};
+  for (int64_t i = 0; i < tensors; ++i) view.token_strides[i] = (i + 1) << 30;  // beyond 31 bits
+  kernels::cuda::launch_ragged(view);
+  const Tensor there = starts.to(cpu);
+  for (int64_t i = 0; i < tensors; ++i) {
+    const auto row = there.values<int64_t>().subspan(size_t(i * width), width);
+    const int64_t stride = (i + 1) << 30;
+    EXPECT_EQ(std::vector(row.begin(), row.end()),
+              (std::vector<int64_t>{0, 3 * stride, 3 * stride, 5 * stride, 5 * stride}));
+  }
+  const Tensor counts = lengths.to(cpu);
+  EXPECT_EQ(std::vector(counts.values<int32_t>().begin(), counts.values<int32_t>().end()),
+            (std::vector<int32_t>{3, 0, 2, 0}));
+}
+
+TEST(AttentionPath, IsOneOfThree) {
+  using kernels::cuda::AttentionPath;
+  EXPECT_EQ(kernels::cuda::parse_attention_path("own"), AttentionPath::own);
+  EXPECT_EQ(kernels::cuda::parse_attention_path("fastest"), AttentionPath::fastest);
+  EXPECT_EQ(kernels::cuda::parse_attention_path("cudnn"), AttentionPath::cudnn);
+  EXPECT_THROW(kernels::cuda::parse_attention_path("flash"), ConfigError);
+}
+
+// Where there is no cuDNN for it, an attention that must be cuDNN's is an error, and the fastest is ours.
+TEST(AttentionPath, WithoutCudnnForAShape) {
+  const Problem problem{2, 1, 20, {3, 5}, {3, 5}, causal(20)};
+  {
+    const kernels::cuda::ScopedAttentionPath scope(kernels::cuda::AttentionPath::fastest);
+    expect_attention(problem, DType::f32);
+  }
+  const kernels::cuda::ScopedAttentionPath scope(kernels::cuda::AttentionPath::cudnn);
+  try {
+    expect_attention(problem, DType::f32);
+    FAIL() << "cuDNN has no attention of f32";
+  } catch (const DeviceError& error) {
+    EXPECT_TRUE(std::string_view(error.what()).starts_with("MORA_ATTENTION=cudnn: ")) << error.what();
+  }
+}
+
+// cuDNN's attention beside the processor's, as ours above. On a card alone: the emulator has no cuDNN.
+class CudnnAttention : public testing::Test {
+ protected:
+  void SetUp() override {
+    try {
+      expect_attention({2, 2, 64, {64}, {64}, causal(64)}, DType::bf16, 8);
+    } catch (const DeviceError& error) {
+      GTEST_SKIP() << error.what();
+    }
+  }
+
+ private:
+  kernels::cuda::ScopedAttentionPath scope_{kernels::cuda::AttentionPath::cudnn};
+};
+
+TEST_F(CudnnAttention, EveryHeadSizeAndMask) {
+  for (const int64_t dim : {64, 80, 96, 128}) {
+    for (const DType dtype : {DType::bf16, DType::f16}) {
+      SCOPED_TRACE(fmt::format("{} D {}", name_of(dtype), dim));
+      expect_attention({4, 4, dim, {150, 0, 1, 67}, {150, 0, 1, 67}, causal(dim)}, dtype, 8);
+      expect_attention({4, 4, dim, {150, 0, 1, 67}, {150, 0, 1, 67}, full(dim)}, dtype, 8);
+    }
+  }
+}
+
+TEST_F(CudnnAttention, GroupedQueriesAndStrides) {
+  for (const int64_t kv_heads : {1, 2, 6})
+    for (const int64_t gap : {0, 8})
+      expect_attention({6, kv_heads, 64, {300, 5}, {300, 5}, causal(64), gap}, DType::bf16, 8);
+}
+
+TEST_F(CudnnAttention, TheFasterOfBoth) {
+  const kernels::cuda::ScopedAttentionPath scope(kernels::cuda::AttentionPath::fastest);
+  for (int i = 0; i < 2; ++i)
+    expect_attention({4, 2, 64, {150, 0, 1, 67}, {150, 0, 1, 67}, causal(64)}, DType::bf16, 8);
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "kernels/cuda/blas.h"
 
 #include <cublasLt.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <bit>
@@ -12,6 +11,7 @@
 
 #include "engine/cuda.h"
 #include "engine/cuda/launch.h"
+#include "kernels/cuda/libraries/loaded.h"
 
 namespace mora::kernels::cuda {
 namespace {
@@ -35,36 +35,18 @@ constexpr size_t most_plans = 4096;
   F(MatmulAlgoGetHeuristic)       \
   F(Matmul)
 
-// The library's functions, by name. Never unloaded.
+// The library's functions, by name.
 struct Library {
 #define MORA_MEMBER(name) decltype(&cublasLt##name) name = nullptr;
   MORA_FOR_EACH_FUNCTION(MORA_MEMBER)
 #undef MORA_MEMBER
 
   Library() {
-    void* handle = open();
-#define MORA_FIND(name) find(handle, "cublasLt" #name, name);
+    const LoadedLibrary loaded(fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR),
+                               fmt::format("the CUDA toolkit's cuBLAS {}", CUBLAS_VER_MAJOR));
+#define MORA_FIND(name) name = loaded.function<decltype(name)>("cublasLt" #name);
     MORA_FOR_EACH_FUNCTION(MORA_FIND)
 #undef MORA_FIND
-  }
-
- private:
-  static void* open() {
-    const std::string file = fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR);
-    std::string reason;
-    for (const std::string& path : {file, "/usr/local/cuda/lib64/" + file}) {
-      if (void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) return handle;
-      const char* error = ::dlerror();
-      if (reason.empty()) reason = error ? error : path;
-    }
-    fail<DeviceError>("cuda: {}: install the CUDA toolkit's cuBLAS {}, or name its folder in LD_LIBRARY_PATH", reason,
-                      CUBLAS_VER_MAJOR);
-  }
-
-  template <class F>
-  static void find(void* handle, const char* name, F& function) {
-    function = reinterpret_cast<F>(::dlsym(handle, name));
-    require<DeviceError>(function != nullptr, "cuda: libcublasLt.so.{} has no {}", CUBLAS_VER_MAJOR, name);
   }
 };
 
