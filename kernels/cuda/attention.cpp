@@ -64,7 +64,7 @@ void launch_chosen(const AttentionView& view, const AttentionGradientView& tenso
   using Speed = CudnnAttention::Speed;
   const AttentionPath path = attention_path();
   if (path == AttentionPath::own) return own();
-  std::string reason = "this program was built without it";
+  std::string reason = "this program was built without cuDNN";
   CudnnAttention* const cudnn = cudnn_attention ? cudnn_attention(view, tensors, backward, device, reason) : nullptr;
   require<DeviceError>(cudnn || path != AttentionPath::cudnn, "MORA_ATTENTION=cudnn: {}", reason);
   if (!cudnn) return own();

@@ -204,8 +204,10 @@ class CudnnAttention : public testing::Test {
   void SetUp() override {
     try {
       expect_attention({2, 2, 64, {64}, {64}, causal(64)}, DType::bf16, 8);
-    } catch (const DeviceError& error) {
-      GTEST_SKIP() << error.what();
+    } catch (const DeviceError& error) {  // no library, no such card; what cuDNN itself complains of is a failure
+      const std::string_view what = error.what(), refused = "MORA_ATTENTION=cudnn: ";
+      if (!what.starts_with(refused) || what.substr(refused.size()).starts_with("cuDNN: ")) throw;
+      GTEST_SKIP() << what;
     }
   }
 
