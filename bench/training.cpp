@@ -1,5 +1,6 @@
 // Training steps of a Llama of 1.1 B parameters with random weights: LoRA of rank 16 on all linears, bf16, sequences of
-// 2048 tokens, AdamW. Tokens a second, as a share of what the products alone would take at the card's rate.
+// 2048 tokens, AdamW; the step is a CUDA graph, as in `mora train`. Tokens a second, as a share of what the products
+// alone would take at the card's rate.
 // bench/training_peer.py is the same with PyTorch and PEFT.
 #include <cmath>
 #include <map>
@@ -11,6 +12,7 @@
 #include "mora/models/llama.h"
 #include "mora/training/objective.h"
 #include "mora/training/optimization.h"
+#include "mora/training/step_graphs.h"
 
 namespace mora::bench {
 namespace {
@@ -104,6 +106,7 @@ class RandomWeights final : public ModelWeights {
 
 constexpr int64_t rank = 16;
 
+// What the trainer does (mora/training/update_gradients.cpp), without its files.
 class Training {
  public:
   Training(const Sizes& s, const std::shared_ptr<const RandomWeights>& weights, Device device)
@@ -112,6 +115,9 @@ class Training {
     model_.to(device);
     model_.base().pack();
     optimizer_.emplace(parameters_of(model_, {}), MoRAOptimizerOptions{});
+    for (const Parameter& p : optimizer_->parameters()) leaves_.push_back(p.value);
+    const auto note = [](const std::string& line) { fmt::print(stderr, "bench: training: {}\n", line); };
+    if (device != cpu) graphs_.emplace(device, *optimizer_, note);
   }
 
   // `sequences` of `length` random tokens, each to be foretold.
@@ -136,22 +142,29 @@ class Training {
     context.training = true;
     return objective_.total(model_, of, context) / objective_.weight(of);
   }
-  // An update, and the loss before it.
-  double step(const PackedBatch& of) {
-    const Tensor loss = mean_loss(of);
-    Tensors leaves;
-    for (const Parameter& p : optimizer_->parameters()) leaves.push_back(p.value);
-    Tensors gradients = grad(loss, leaves);
-    const double value = loss.item();
-    optimizer_->step(gradients, 2e-4, [](Tensors&) { return true; });
-    return value;
+  // An update on the device, which is not waited for, and the loss before it.
+  Tensor step(const PackedBatch& of) {
+    Context context;
+    context.training = true;
+    context.step = steps_++;
+    const StepInputs inputs =
+        step_inputs(objective_, of, objective_.weight(of), 1, context, model_.base().device(), true);
+    const auto pass = [&](const StepInputs& in) {
+      context.clock = in.clock;
+      const Tensor mean = objective_.total(model_, in.batch, context) * in.share(), seed = in.seed();
+      return StepResult{mean.detach(), grad(std::span(&mean, 1), leaves_, {}, std::span(&seed, 1))};
+    };
+    return graphs_->run(inputs, pass, 2e-4).loss;
   }
 
  private:
   int64_t vocabulary_;
+  uint64_t steps_ = 0;
   MoRAModel model_;
   Objective objective_{.task = Task::causal_lm, .class_weights = {}};
   std::optional<MoRAOptimizer> optimizer_;
+  Tensors leaves_;
+  std::optional<StepGraphs> graphs_;  // on a card
 };
 
 }  // namespace
@@ -168,8 +181,8 @@ void training(const Inputs& in, Report report) {
   }
   for (const int64_t sequences : {1, 8}) {
     const PackedBatch batch = there.batch(sequences, s.length);
-    const double first = there.step(batch);
-    const double seconds = median_seconds([&] { there.step(batch); }, in), last = there.step(batch);
+    const double first = there.step(batch).item();
+    const double seconds = median_seconds([&] { there.step(batch); }, in), last = there.step(batch).item();
     require<Error>(last < first, "bench: a step of training goes from a loss of {} to {}", first, last);
     report({.name = fmt::format("{:.2f} B parameters, LoRA {} bf16, {} x {} tokens", s.weights() / 1e9, rank, sequences,
                                 s.length),
