@@ -11,6 +11,7 @@
 #include "autograd/ops/reduce.h"
 #include "autograd/ops/shape.h"
 #include "autograd/ops/softmax.h"
+#include "kernels/routing.h"
 
 namespace mora {
 namespace {
@@ -32,36 +33,15 @@ Tensor normalized_rows(const Tensor& x) {  // x / ‖x‖; a row of zeros stays
   return x / sqrt(sum(square(x), {-1}, true) + least_norm);
 }
 
-// The experts of one row, the largest p first, of equals the first; NaN comes last.
-void rank_experts(std::span<const double> p, std::span<size_t> order) {
-  const auto key = [&](size_t e) { return std::isnan(p[e]) ? -1.0 : p[e]; };
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
-}
-
-// How many of the ranked experts exceed P together.
-size_t smallest_set(std::span<const double> p, std::span<const size_t> order, double top_p) {
-  double total = 0;
-  for (size_t i = 0; i < order.size(); ++i) {
-    total += p[order[i]];
-    if (total > top_p) return i + 1;
-  }
-  return order.size();
-}
-
 // Tokens come in their order; those that find their expert full go without.
-void drop_overflow(std::vector<uint8_t>& chosen, int64_t rows, size_t experts, double capacity) {
-  const auto room = int64_t(std::ceil(double(rows) / double(experts) * capacity));
+Tensor without_overflow(const Tensor& chosen, double capacity) {  // (rows, experts) of zeros and ones
+  std::vector<double> marks = values_of(chosen);
+  const auto experts = size_t(chosen.dim(1));
+  const auto room = int64_t(std::ceil(double(chosen.dim(0)) / double(experts) * capacity));
   std::vector<int64_t> taken(experts, 0);
-  for (size_t i = 0; i < chosen.size(); ++i)
-    if (chosen[i] && taken[i % experts]++ >= room) chosen[i] = 0;
-}
-
-// (rows, experts) of zeros and ones.
-Tensor mask_of(const std::vector<uint8_t>& chosen, int64_t rows, DType dtype, Device device) {
-  const NoGrad no_grad;
-  const std::vector<float> values(chosen.begin(), chosen.end());
-  return cast(Tensor::from(values, {rows, rows == 0 ? 0 : std::ssize(chosen) / rows}).to(device), dtype);
+  for (size_t i = 0; i < marks.size(); ++i)
+    if (marks[i] != 0 && taken[i % experts]++ >= room) marks[i] = 0;
+  return cast(Tensor::from(marks, chosen.shape()).to(chosen.device()), chosen.dtype());
 }
 
 // Adds the direction of each row of x that no expert's margin lets in.
@@ -149,27 +129,31 @@ bool ExpertRouter::is_constant() const {
 struct ExpertRouter::Level {
   int64_t rows, parents, children;  // N, and the level's part of the tree
   Scores scores{};
-  Tensor probabilities{};         // (N, nodes): Π p on the path
-  std::vector<uint8_t> chosen{};  // (N, nodes), row-major
-  Tensor gates{};                 // (N, nodes)
+  Tensor probabilities{};  // (N, nodes): Π p on the path
+  Tensor chosen{};         // (N, nodes): 1 or 0, without history
+  Tensor gates{};          // (N, nodes)
 
   int64_t nodes() const { return parents * children; }
-  Tensor mask() const { return mask_of(chosen, rows, probabilities.dtype(), probabilities.device()); }
   // Values of children (N·parents, children) times those of their parents, where there are any: (N, nodes).
   Tensor along(const Tensor& parent, const Tensor& child) const {
     const Tensor own = reshape(child, {rows, parents, children});
     return reshape(parent.defined() ? own * reshape(parent, {rows, parents, 1}) : own, {rows, nodes()});
   }
+  Tensor counts() const { return sum(chosen, {0}); }  // tokens that chose each: (nodes)
+  Tensor total_entropy() const {
+    const NoGrad no_grad;
+    return sum(entropies());
+  }
   Tensor entropies() const {  // each token's, given the parent: (N)
     return -sum(probabilities * reshape(scores.log_p, probabilities.shape()), {1});
   }
   void add_to(TokenRouting& tokens) const {
-    const std::vector<double> entropy = values_of(entropies());
+    const std::vector<double> entropy = values_of(entropies()), marks = values_of(chosen);
     tokens.experts.resize(entropy.size());
     tokens.entropy.resize(entropy.size());
     const auto width = size_t(nodes());
     for (size_t n = 0; n < entropy.size(); ++n) {
-      const auto own = chosen.begin() + std::ptrdiff_t(n * width);
+      const auto own = marks.begin() + std::ptrdiff_t(n * width);
       tokens.experts[n] += std::accumulate(own, own + std::ptrdiff_t(width), 0.0);
       tokens.entropy[n] += entropy[n];
     }
@@ -193,20 +177,21 @@ Routes ExpertRouter::route(const Tensor& x, Context& context, uint64_t layer) co
       const Tensor added = loss(level);
       penalty = penalty.defined() && added.defined() ? penalty + added : added;
     }
-    if (any && context.routed) {
-      const NoGrad no_grad;
-      noted.entropy += sum(level.entropies()).item();
-    }
+    const Tensor entropy = any && context.routed ? level.total_entropy() : Tensor();
     if (spec_.rule == Rule::switch_top1 && context.training)
-      drop_overflow(level.chosen, level.rows, size_t(level.nodes()), spec_.capacity);
+      level.chosen = without_overflow(level.chosen, spec_.capacity);
     if (spec_.rule == Rule::dynmoe && context.training && context.routed)
       add_unrouted(input, level.scores.margin, noted.unrouted);
-    masks.push_back(level.mask());
+    masks.push_back(level.chosen);
     level.gates = level.along(above ? above->gates : Tensor(), gates(level.scores, masks.back()));
     gates_of_levels.push_back(level.gates);
     if (context.by_token) level.add_to(*context.by_token);
     std::vector<int64_t>& slots = noted.slots.emplace_back(level.nodes());
-    for (size_t i = 0; i < level.chosen.size(); ++i) slots[i % slots.size()] += level.chosen[i];
+    if (entropy.defined()) {  // a device is waited for
+      const std::vector<double> numbers = values_of(concat(Tensors{level.counts(), reshape(entropy, {1})}, 0));
+      slots.assign(numbers.begin(), numbers.end() - 1);
+      noted.entropy += numbers.back();
+    }
     first += size_t(level.nodes());
     above = std::move(level);
   }
@@ -223,7 +208,8 @@ ExpertRouter::Level ExpertRouter::choose_level(const Tensor& x, const Tensor& lo
   const Shape by_parent{level.rows * level.parents, level.children};
   level.scores = scores(x, reshape(slice(logits, 1, first, level.nodes()), by_parent), l);
   level.probabilities = level.along(above ? above->probabilities : Tensor(), level.scores.p);
-  level.chosen = choose(level.scores, above ? above->chosen : std::vector<uint8_t>(size_t(level.rows), 1));
+  level.chosen = reshape(choose(level.scores, above ? reshape(above->chosen, {by_parent[0]}) : Tensor()),
+                         level.probabilities.shape());
   return level;
 }
 
@@ -258,28 +244,14 @@ ExpertRouter::Scores ExpertRouter::scores(const Tensor& x, const Tensor& logits,
   return found;
 }
 
-std::vector<uint8_t> ExpertRouter::choose(const Scores& scores, std::span<const uint8_t> reached) const {
-  const std::vector<double> p = values_of(scores.p);
-  const std::vector<double> margin = scores.margin.defined() ? values_of(scores.margin) : std::vector<double>();
-  const auto experts = size_t(scores.p.dim(1));
-  std::vector<uint8_t> chosen(p.size(), 0);
-  const auto is_above = [&](double m) { return spec_.rule == Rule::threshold ? m >= 0 : m > 0; };
-  parallel_for(std::ssize(reached), 512, [&](int64_t begin, int64_t end) {
-    std::vector<size_t> order(experts);
-    for (auto n = size_t(begin); n < size_t(end); ++n) {
-      if (!reached[n]) continue;
-      const std::span row(p.data() + n * experts, experts);
-      const std::span own(chosen.data() + n * experts, experts);
-      size_t above = 0;
-      for (size_t e = 0; e < experts && !margin.empty(); ++e) above += own[e] = is_above(margin[n * experts + e]);
-      if (above > 0) continue;
-      rank_experts(row, order);
-      size_t count = 1;  // of switch; and of a row whose margins are all negative
-      if (spec_.rule == Rule::top_k) count = size_t(spec_.top_k);
-      if (spec_.rule == Rule::top_p) count = smallest_set(row, order, spec_.top_p);
-      for (size_t i = 0; i < count; ++i) own[order[i]] = 1;
-    }
-  });
+Tensor ExpertRouter::choose(const Scores& scores, const Tensor& reached) const {
+  const NoGrad no_grad;
+  const Tensor p = contiguous(scores.p), margin = scores.margin.defined() ? contiguous(scores.margin) : Tensor();
+  Tensor chosen = Tensor::empty(p.meta());
+  kernels::choose_experts(p, margin, reached, chosen,
+                          {.top_k = spec_.rule == Rule::top_k ? spec_.top_k : 1,
+                           .top_p = spec_.rule == Rule::top_p ? spec_.top_p : 0,
+                           .at_zero = spec_.rule == Rule::threshold});
   return chosen;
 }
 
@@ -301,8 +273,8 @@ Tensor ExpertRouter::loss(const Level& level) const {
     total = total.defined() ? total + value * weight : value * weight;
   };
   if (spec_.balance > 0) {
-    const auto choices = std::accumulate(level.chosen.begin(), level.chosen.end(), int64_t{0});
-    const Tensor share = sum(level.mask(), {0}) / double(choices);  // (nodes)
+    const Tensor counts = level.counts(), all = sum(counts);  // (nodes)
+    const Tensor share = all.device() == cpu ? counts / all.item() : counts / all;
     add(spec_.balance, sum(share * mean(level.probabilities, {0})) * double(level.nodes()));
   }
   if (spec_.z_loss > 0) add(spec_.z_loss, mean(square(logsumexp(level.scores.logits))));

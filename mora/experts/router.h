@@ -89,11 +89,11 @@ class ExpertRouter {
   Level choose_level(const Tensor& x, const Tensor& logits, size_t l, int64_t first,
                      const std::optional<Level>& above) const;
   Tensor noisy(const Tensor& x, const Context& context, uint64_t layer) const;
-  Tensor logits(const Tensor& x) const;                                                  // (N, E)
-  Scores scores(const Tensor& x, const Tensor& logits, size_t level) const;              // of the level's logits
-  std::vector<uint8_t> choose(const Scores& s, std::span<const uint8_t> reached) const;  // (R, children)
-  Tensor gates(const Scores& s, const Tensor& mask) const;                               // (R, children)
-  Tensor loss(const Level& level) const;                                                 // a scalar; undefined: none
+  Tensor logits(const Tensor& x) const;                                      // (N, E)
+  Scores scores(const Tensor& x, const Tensor& logits, size_t level) const;  // of the level's logits
+  Tensor choose(const Scores& s, const Tensor& reached) const;  // (R, children): 1 or 0; of reached (R), or of all rows
+  Tensor gates(const Scores& s, const Tensor& mask) const;      // (R, children)
+  Tensor loss(const Level& level) const;                        // a scalar; undefined: none
 
   RoutingSpec spec_;
   Tensor weight_, threshold_weight_, threshold_bias_, expert_threshold_;

@@ -136,17 +136,17 @@ class Trainer {
     std::optional<MoRAOptimizer::Outcome> outcome = {};  // SAM's, which reads its losses
   };
 
-  // Forward, backward and update. SAM's waits for the device.
+  // Forward, backward and update. SAM's waits for the device, and so does what notes the choices of routed layers.
   void begin_update(const std::vector<PackedBatch>& batches, double lr, Begun& begun, Tensors& gradients,
-                    RoutedLayers& routed) {
+                    RoutedLayers* routed) {
     if (config_.optimizer.sam) {
       const int64_t first = at_.micro_batch;
-      begun.losses = gradients_.of(batches, at_, first, gradients, &routed);
+      begun.losses = gradients_.of(batches, at_, first, gradients, routed);
       auto again = [&](Tensors& at) { return std::isfinite(total_of(gradients_.of(batches, at_, first, at))); };
       begun.outcome.emplace();
       if (std::isfinite(total_of(begun.losses))) begun.outcome = optimizer_.step(gradients, lr, again);
     } else {
-      begun.update = gradients_.begin_update(batches, at_, lr, gradients, begun.losses, &routed);
+      begun.update = gradients_.begin_update(batches, at_, lr, gradients, begun.losses, routed);
     }
     continual_.after_update();
   }
@@ -158,7 +158,8 @@ class Trainer {
     Begun begun;
     Tensors gradients;
     RoutedLayers routed;
-    begin_update(batches, lr, begun, gradients, routed);
+    const bool reads = reads_each_update() || (at_.step + 1) % config_.train.log_every == 0;
+    begin_update(batches, lr, begun, gradients, reads ? &routed : nullptr);
     ++at_.step;
     ++at_.applied;
     at_.micro_batch += int64_t(batches.size());
@@ -172,9 +173,7 @@ class Trainer {
     if (ranks_->moves_ranks()) begun.line["mean_rank"] = ranks_->start().mean;
     begun.line.update(routing_metrics(routed));
     begun_.push_back(std::move(begun));
-    const bool waited = !routed.empty();  // for the choices of routed layers
-    if (!waited && !reads_each_update() && at_.step % config_.train.log_every != 0) return;
-    if (!read_updates(gradients)) return;
+    if (!reads || !read_updates(gradients)) return;
     routed_ = std::move(routed);
     if (const auto event = ranks_->after_update(at_.step, gradients, routed_)) {
       at_.last_rank_event = at_.applied;
