@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "engine/crew.h"
 #include "kernels/cpu/elements.h"
 #include "kernels/cpu/scratch.h"
 
@@ -104,7 +105,7 @@ void run_gemv(const Tensor& x, std::span<GemvTerm> terms) {
                     .pairs = pairs});
     count += term.w.dim(0);
   }
-  parallel_for(count, row_grain(x.dim(1)), [all = std::span<const TermRows>(rows)](int64_t begin, int64_t end) {
+  parallel_pieces(count, row_grain(x.dim(1)), [all = std::span<const TermRows>(rows)](int64_t begin, int64_t end) {
     for (const TermRows& term : all) {
       const int64_t first = std::max<int64_t>(begin, 0), last = std::min(end, term.n);
       if (first < last) term.columns(first, last);

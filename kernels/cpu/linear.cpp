@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 
+#include "engine/crew.h"
 #include "kernels/copy.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
@@ -57,6 +58,13 @@ struct FrozenWeight::Packed {
     form = copied(weight, dtype);
     weight.storage()->release_pages();
     return form;
+  }
+
+  // The same where it is there already.
+  std::span<const std::byte> bytes_by_rows(DType x) const {
+    const Tensor& form = by_rows[x == DType::bf16];
+    if (!form.defined()) return {};
+    return {static_cast<const std::byte*>(form.raw()), form.bytes()};
   }
 
   const Tensor& f32_bias(const FrozenWeight& w) {
@@ -188,6 +196,12 @@ void linears(const Tensor& x, std::span<const FrozenWeight* const> weights, std:
     terms.push_back(cpu::gemv_term(x, *weights[i], ys[i]));
   }
   cpu::gemv(x, terms);
+}
+
+void announce(std::span<const FrozenWeight* const> weights, DType x) {
+  NextReads next{};
+  for (size_t i = 0; i < std::min(weights.size(), next.size()); ++i) next[i] = weights[i]->packed().bytes_by_rows(x);
+  mora::announce(next);
 }
 
 }  // namespace mora::kernels

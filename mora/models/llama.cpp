@@ -60,12 +60,14 @@ Tensor Llama::attend(size_t index, const Tensor& x, const Sequences& s, const Ro
   const Layer& layer = layers_[index];
   const int64_t n = x.dim(0);
   auto turn = [&](const Tensor& heads) { return rotary(heads, angles.rows, angles.cos, angles.sin); };
+  announce(x, layer.attention_output);
   const auto qkv = forward_all(x, context, layer.query, layer.key, layer.value);
   const Tensor q = reshape(qkv[0], {n, c.num_attention_heads, c.head_dim});  // (N, H, D)
   const Tensor k = reshape(qkv[1], {n, c.num_key_value_heads, c.head_dim});  // (N, G, D)
   const Tensor v = reshape(qkv[2], k.shape());
   const Tensor y = causal_attention(turn(norm_heads(layer.query_norm, q)), turn(norm_heads(layer.key_norm, k)), v, s,
                                     int64_t(index), c.windows[index]);
+  announce(x, layer.gate, layer.up);
   return layer.attention_output->forward(reshape(y, {n, c.num_attention_heads * c.head_dim}), context);
 }
 
@@ -73,7 +75,12 @@ Tensor Llama::block(size_t index, const Tensor& in, const Sequences& s, const Ro
                     Context& context) const {
   const Layer& layer = layers_[index];
   const Tensor x = in + attend(index, layer.input_norm(in), s, angles, context);
+  announce(x, layer.down);
   const auto [gate, up] = forward_all(layer.attention_norm(x), context, layer.gate, layer.up);
+  if (index + 1 < layers_.size()) {
+    const Layer& next = layers_[index + 1];
+    announce(x, next.query, next.key, next.value);
+  }
   return x + layer.down->forward(swiglu(gate, up), context);
 }
 

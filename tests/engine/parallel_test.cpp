@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstddef>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -88,6 +90,36 @@ TEST_F(Parallel, ACrewSharesTheWorkAndRangesAreNotSmallerThanTheGrain) {
       });
   });
   EXPECT_EQ(workers.size(), 4u);
+}
+
+TEST_F(Parallel, PiecesCoverEachIndexOnceWhileACrewReadsAhead) {
+  const std::vector<std::byte> first(10000), second(77);
+  const auto cover = [&](int64_t n) {
+    std::vector<std::atomic<int>> seen(static_cast<size_t>(n));
+    announce({first, {}, second});
+    parallel_pieces(n, 3, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) ++seen[size_t(i)];
+    });
+    for (const auto& s : seen) ASSERT_EQ(s, 1);
+  };
+  with_crew([&] {
+    for (int64_t n = 0; n < 200; ++n) cover(n);
+  });
+  cover(1000);
+}
+
+TEST_F(Parallel, AThreadThatIsDoneTakesPiecesOfAnothers) {
+  std::atomic<int64_t> done = 0;
+  with_crew([&] {
+    parallel_pieces(1000, 1, [&](int64_t begin, int64_t end) {
+      const int64_t others = 1000 - (end - begin);
+      const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (begin == 0 && done < others && std::chrono::steady_clock::now() < late) std::this_thread::yield();
+      EXPECT_TRUE(begin != 0 || done == others);
+      done += end - begin;
+    });
+  });
+  EXPECT_EQ(done, 1000);
 }
 
 TEST_F(Parallel, ExceptionsLeaveACrewFromItsJobsAndFromItsBody) {
