@@ -95,9 +95,12 @@ class Decode {
         lse_(in.lse),
         row_stride_(padded<float>(plan_.dim)),
         score_stride_(padded<float>(plan_.longest)),
-        queries_(most_heads * row_stride_),
-        outputs_(most_heads * row_stride_),
-        scores_(most_heads * score_stride_) {}
+        memory_(most_heads * (2 * row_stride_ + score_stride_)),
+        queries_(reinterpret_cast<E*>(memory_.data())),
+        outputs_(memory_.data() + most_heads * row_stride_),
+        scores_(outputs_ + most_heads * row_stride_) {
+    static_assert(sizeof(E) == sizeof(float));
+  }
 
   // `count` heads of one group, for one sequence's query.
   void run(int64_t sequence, int64_t head, int64_t count) {
@@ -117,24 +120,22 @@ class Decode {
     const int64_t token = plan_.q_offsets[sequence], kv_head = head / plan_.group;
     const int64_t first = plan_.kv_offsets[sequence] + seen.begin;
     if (seen.empty()) {
-      std::fill_n(outputs_.data(), plan_.dim, 0.0f);
-      for (int i = 0; i < COUNT; ++i)
-        write(token, head + i, outputs_.data(), 1, -std::numeric_limits<float>::infinity());
+      std::fill_n(outputs_, plan_.dim, 0.0f);
+      for (int i = 0; i < COUNT; ++i) write(token, head + i, outputs_, 1, -std::numeric_limits<float>::infinity());
       return;
     }
-    for (int64_t i = 0; i < COUNT; ++i) read_factors(q_, token, head + i, plan_.dim, queries_.data() + i * row_stride_);
-    dot_rows<E, COUNT>(factors_of(queries_.data()), row_stride_ * Element<E>::factors, k_.row<S>(first, kv_head),
-                       k_.token_stride, seen.size(), plan_.dim, scores_.data(), score_stride_);
+    for (int64_t i = 0; i < COUNT; ++i) read_factors(q_, token, head + i, plan_.dim, queries_ + i * row_stride_);
+    dot_rows<E, COUNT>(factors_of(queries_), row_stride_ * Element<E>::factors, k_.row<S>(first, kv_head),
+                       k_.token_stride, seen.size(), plan_.dim, scores_, score_stride_);
     Normalizer normalizers[COUNT];
     for (int64_t i = 0; i < COUNT; ++i)
-      normalizers[i] = exponentiate(scores_.data() + i * score_stride_, seen.size(), float(plan_.shape.scale));
-    sum_rows<COUNT>(scores_.data(), score_stride_, v_.row<S>(first, kv_head), v_.token_stride, seen.size(), plan_.dim,
-                    outputs_.data(), row_stride_);
+      normalizers[i] = exponentiate(scores_ + i * score_stride_, seen.size(), float(plan_.shape.scale));
+    sum_rows<COUNT>(scores_, score_stride_, v_.row<S>(first, kv_head), v_.token_stride, seen.size(), plan_.dim,
+                    outputs_, row_stride_);
     for (int64_t i = 0; i < COUNT; ++i) {
       const auto [largest, sum] = normalizers[i];
       const hn::ScalableTag<float> d;
-      write(token, head + i, outputs_.data() + i * row_stride_, 1 / sum,
-            largest + hn::GetLane(log(d, hn::Set(d, sum))));
+      write(token, head + i, outputs_ + i * row_stride_, 1 / sum, largest + hn::GetLane(log(d, hn::Set(d, sum))));
     }
   }
 
@@ -147,9 +148,10 @@ class Decode {
   const HeadRows q_, k_, v_, y_;
   float* const lse_;
   const int64_t row_stride_, score_stride_;
-  Scratch<E> queries_;      // (heads, D)
-  Scratch<float> outputs_;  // (heads, D)
-  Scratch<float> scores_;   // (heads, keys)
+  const Scratch<float> memory_;  // one for all three: threads that begin together wait for each other to allocate
+  E* const queries_;             // (heads, D)
+  float* const outputs_;         // (heads, D)
+  float* const scores_;          // (heads, keys)
 };
 
 template <class E, class S>
