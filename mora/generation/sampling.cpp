@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "engine/random.h"
+#include "kernels/reduce.h"
 #include "kernels/softmax.h"
 
 namespace mora {
@@ -73,15 +74,19 @@ int32_t sample_token(Tensor& logits, std::span<const int32_t> before, const Samp
                      uint64_t step) {
   const std::span<float> values(logits.mutable_data<float>(), size_t(logits.numel()));
   if (options.repetition_penalty != 1) penalize(values, before, options.repetition_penalty);
-  const auto largest = std::max_element(values.begin(), values.end());
-  const bool finite = std::isfinite(*largest) && std::ranges::none_of(values, [](float x) { return std::isnan(x); });
-  require<ConfigError>(finite, "generate: the model's logits are not finite; its weights or its adapter's are broken");
-  if (options.temperature == 0) return int32_t(largest - values.begin());
+  const Tensor row = logits.alias({1, logits.numel()}, {logits.numel(), 1}, logits.offset());
+  Tensor likeliest = Tensor::empty({1}, DType::i32);
+  kernels::argmax(row, likeliest);  // the place of a NaN where there is one
+  const int32_t id = likeliest.values<int32_t>()[0];
+  const float largest = values[size_t(id)];
+  require<ConfigError>(std::isfinite(largest),
+                       "generate: the model's logits are not finite; its weights or its adapter's are broken");
+  if (options.temperature == 0) return id;
 
-  const float offset = *largest;  // first taken away, so that a small temperature does not overflow
-  for (float& x : values) x = float((x - offset) / options.temperature);
-  Tensor p = Tensor::empty({1, logits.numel()});
-  kernels::softmax(logits.alias({1, logits.numel()}, {logits.numel(), 1}, logits.offset()), p);
+  // The largest is first taken away, so that a small temperature does not overflow.
+  for (float& x : values) x = float((x - largest) / options.temperature);
+  Tensor p = Tensor::empty(row.meta());
+  kernels::softmax(row, p);
   const RandomStream stream(
       {.seed = options.seed, .epoch = 0, .step = step, .layer = sequence, .purpose = Purpose::sampling});
   const auto probabilities = p.values<float>();
