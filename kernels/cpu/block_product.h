@@ -106,7 +106,9 @@ HWY_INLINE void add_product(D, V a, V b, V& sum, hn::TFromD<D> /*element*/) {
 // No instruction set of this Highway has it, so the assembler is asked; whether the processor has it, the caller asked.
 template <class D, class V>
 HWY_INLINE void add_product(D, V a, V b, V& sum, Bf16Pair) {
-  asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+  auto next = sum.raw;  // an array of sums that the assembler changes would lie in memory
+  asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(a.raw), "v"(b.raw));
+  sum.raw = next;
 }
 #endif
 
