@@ -1,4 +1,4 @@
-// Layer norm and RMS norm, one row at a time; the passes after the first read the row from cache. With x̂ = (x − μ)·rstd
+// Layer norm and RMS norm, one row at a time; the second pass over a row reads it from cache. With x̂ = (x − μ)·rstd
 // (μ = 0 for RMS norm) and g = gy·w:
 //   gx = rstd·(g − mean(g) − x̂·mean(g·x̂))     gw = Σ_n gy·x̂     gb = Σ_n gy
 // without mean(g) for RMS norm. Each thread sums gw and gb over its rows; the sums are added in the order of the
@@ -59,34 +59,56 @@ struct Forward {
   int64_t length;
   Compute<T> eps;
 
-  void row(int64_t n) const {
+  // While a row is written, the moments of the next are taken in the same pass, so that reads and writes go on all the
+  // time: Σ (x − k) and Σ (x − k)², where k, the mean of the row's first m numbers, is at most √(length/m − 1) standard
+  // deviations off, which bounds what cancels in the variance.
+  void rows(int64_t begin, int64_t end) const {
     using C = Compute<T>;
     const Tag<T> d;
-    const T* p = x + n * length;
-    auto mu = hn::Zero(d);
-    if (mean) {
-      const auto sum = sum_vectors(d, length, [&](auto total, int64_t i, auto... count) HWY_ATTR {
-        return hn::Add(total, load(d, p + i, count...));
-      });
-      mu = hn::Mul(sum, hn::Set(d, C(1) / C(length)));
-      mean[n] = hn::GetLane(mu);
+    const auto *vw = w, *vb = b;  // not members: a store may change whatever a pointer leads to
+    const int64_t size = length;
+    auto mu = hn::Zero(d), scale = hn::Zero(d);
+    for (int64_t n = begin - 1; n < end; ++n) {
+      const T* from = x + std::max(n, begin) * size;
+      const T* next = x + std::min(n + 1, end - 1) * size;
+      T* to = n < begin ? nullptr : y + n * size;
+      const auto k = mean ? mean_of_first(next) : hn::Zero(d);
+      struct Moments {
+        hn::Vec<Tag<T>> sum, squares;
+      };
+      const auto moments = fold_vectors(
+          d, size, Moments{hn::Zero(d), hn::Zero(d)},
+          [&](Moments s, int64_t i, auto... count) HWY_ATTR {
+            if (to) {
+              const auto normal = hn::Mul(hn::Sub(load(d, from + i, count...), mu), scale);
+              const auto weight = load(d, vw + i, count...);
+              store(vb ? hn::MulAdd(normal, weight, load(d, vb + i, count...)) : hn::Mul(normal, weight), d, to + i,
+                    count...);
+            }
+            auto v = hn::Sub(load(d, next + i, count...), k);
+            if constexpr (sizeof...(count) > 0) v = hn::IfThenElseZero(hn::FirstN(d, size_t(count)...), v);
+            return Moments{hn::Add(s.sum, v), hn::MulAdd(v, v, s.squares)};
+          },
+          [](Moments one, Moments other) HWY_ATTR {
+            return Moments{hn::Add(one.sum, other.sum), hn::Add(one.squares, other.squares)};
+          });
+      if (n + 1 == end) break;
+      C variance = hn::GetLane(hn::SumOfLanes(d, moments.squares)) / C(size);
+      if (mean) {
+        const C shift = hn::GetLane(hn::SumOfLanes(d, moments.sum)) / C(size);
+        mean[n + 1] = hn::GetLane(k) + shift;
+        mu = hn::Set(d, mean[n + 1]);
+        variance = std::max(variance - shift * shift, C(0));
+      }
+      rstd[n + 1] = 1 / std::sqrt(variance + eps);
+      scale = hn::Set(d, rstd[n + 1]);
     }
-    const auto squares = sum_vectors(d, length, [&](auto total, int64_t i, auto... count) HWY_ATTR {
-      auto v = hn::Sub(load(d, p + i, count...), mu);
-      if constexpr (sizeof...(count) > 0) v = hn::IfThenElseZero(hn::FirstN(d, size_t(length - i)), v);
-      return hn::MulAdd(v, v, total);
-    });
-    rstd[n] = 1 / std::sqrt(hn::GetLane(squares) / C(length) + eps);
-    const auto scale = hn::Set(d, rstd[n]);
-    T* out = y + n * length;
-    const auto normalized = [&](auto v) HWY_ATTR { return hn::Mul(hn::Sub(v, mu), scale); };
-    if (b)
-      map(
-          d, length, [&](auto v, auto vw, auto vb) HWY_ATTR { return hn::MulAdd(normalized(v), vw, vb); }, out, p, w,
-          b);
-    else
-      map(
-          d, length, [&](auto v, auto vw) HWY_ATTR { return hn::Mul(normalized(v), vw); }, out, p, w);
+  }
+
+  HWY_INLINE hn::Vec<Tag<T>> mean_of_first(const T* row) const {
+    const Tag<T> d;
+    const int64_t m = std::min(length, lanes(d));
+    return hn::Mul(hn::SumOfLanes(d, load(d, row, m)), hn::Set(d, 1 / Compute<T>(m)));
   }
 };
 
@@ -104,37 +126,33 @@ struct Backward {
     const Tag<T> d;
     const T* px = x + n * length;
     const T* pg = gy + n * length;
+    const auto* vw = w;  // not the member: a store may change whatever a pointer leads to
     const auto mu = hn::Set(d, mean ? mean[n] : C(0)), scale = hn::Set(d, rstd[n]);
-    const auto normalized = [&](auto v) HWY_ATTR { return hn::Mul(hn::Sub(v, mu), scale); };
-    if (gw)
-      map(
-          d, length, [&](auto v, auto g, auto sum) HWY_ATTR { return hn::MulAdd(g, normalized(v), sum); }, gw, px, pg,
-          gw);
-    if (gb)
-      map(
-          d, length, [&](auto g, auto sum) HWY_ATTR { return hn::Add(g, sum); }, gb, pg, gb);
-    if (!gx) return;
     struct Sums {
       hn::Vec<Tag<T>> g, product;  // Σ g, Σ g·(x − μ)
     };
     const auto sums = fold_vectors(
         d, length, Sums{hn::Zero(d), hn::Zero(d)},
         [&](Sums s, int64_t i, auto... count) HWY_ATTR {
-          const auto g = hn::Mul(load(d, pg + i, count...), load(d, w + i, count...));
-          return Sums{hn::Add(s.g, g), hn::MulAdd(g, hn::Sub(load(d, px + i, count...), mu), s.product)};
+          const auto v = hn::Sub(load(d, px + i, count...), mu), vg = load(d, pg + i, count...);
+          if (gw) store(hn::MulAdd(vg, hn::Mul(v, scale), load(d, gw + i, count...)), d, gw + i, count...);
+          if (gb) store(hn::Add(vg, load(d, gb + i, count...)), d, gb + i, count...);
+          const auto g = hn::Mul(vg, load(d, vw + i, count...));
+          return Sums{hn::Add(s.g, g), hn::MulAdd(g, v, s.product)};
         },
         [](Sums a, Sums b) HWY_ATTR {
           return Sums{hn::Add(a.g, b.g), hn::Add(a.product, b.product)};
         });
+    if (!gx) return;
     const auto share = hn::Set(d, C(1) / C(length));
     const auto mean_g = mean ? hn::Mul(hn::SumOfLanes(d, sums.g), share) : hn::Zero(d);
     // mean(g·x̂)·rstd, so that x̂'s own rstd is in it
     const auto slope = hn::Mul(hn::Mul(hn::SumOfLanes(d, sums.product), share), hn::Mul(scale, scale));
     map(
         d, length,
-        [&](auto v, auto g, auto vw)
-            HWY_ATTR { return hn::Mul(scale, hn::NegMulAdd(hn::Sub(v, mu), slope, hn::MulSub(g, vw, mean_g))); },
-        gx + n * length, px, pg, w);
+        [&](auto v, auto g, auto weight)
+            HWY_ATTR { return hn::Mul(scale, hn::NegMulAdd(hn::Sub(v, mu), slope, hn::MulSub(g, weight, mean_g))); },
+        gx + n * length, px, pg, vw);
   }
 };
 
@@ -170,9 +188,7 @@ void forward_as(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Te
                            rstd.mutable_data<C>(),
                            length,
                            C(eps)};
-  parallel_for(rstd.numel(), row_grain(length), [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) forward.row(n);
-  });
+  parallel_for(rstd.numel(), row_grain(length), [&](int64_t begin, int64_t end) { forward.rows(begin, end); });
 }
 
 template <class T>
@@ -186,18 +202,21 @@ void backward_as(const Tensor& x, const Tensor& w, const Tensor& mean, const Ten
                              rstd.data<C>(), gx.defined() ? gx.mutable_data<T>() : nullptr,
                              length};
   const int64_t parts = std::clamp<int64_t>(rows / row_grain(length), 1, threads());
-  Scratch<C> sums_w(gw.defined() ? parts * length : 0), sums_b(gb.defined() ? parts * length : 0);
+  // Each thread's gw, then its gb, so that an element of one is not a multiple of 4 KiB from what was just stored to
+  // the other: a load may wait for such a store.
+  const int64_t stride = (length + 1023) / 1024 * 1024 + 64;
+  Scratch<C> sums(gw.defined() || gb.defined() ? 2 * parts * stride : 0);
   parallel_for(parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
-      C* part_w = gw.defined() ? sums_w.data() + part * length : nullptr;
-      C* part_b = gb.defined() ? sums_b.data() + part * length : nullptr;
+      C* part_w = gw.defined() ? sums.data() + 2 * part * stride : nullptr;
+      C* part_b = gb.defined() ? sums.data() + (2 * part + 1) * stride : nullptr;
       if (part_w) std::fill_n(part_w, length, C(0));
       if (part_b) std::fill_n(part_b, length, C(0));
       for (int64_t n = rows * part / parts; n < rows * (part + 1) / parts; ++n) backward.row(n, part_w, part_b);
     }
   });
-  if (gw.defined()) write_sum(sums_w.data(), parts, length, gw);
-  if (gb.defined()) write_sum(sums_b.data(), parts, length, gb);
+  if (gw.defined()) write_sum(sums.data(), parts, 2 * stride, gw);
+  if (gb.defined()) write_sum(sums.data() + stride, parts, 2 * stride, gb);
 }
 
 void run_norm(const Tensor& x, const Tensor& w, const Tensor& b, Tensor& y, Tensor& mean, Tensor& rstd, double eps) {
