@@ -26,13 +26,10 @@ struct AttentionForward {
   };
 
   SIMT_DEVICE void operator()() const {
-    // Later rows see more keys where the mask is causal: they begin first.
-    const int block = simt::grid_size().x - 1 - simt::block_index().x;
-    const auto [b, first] = tile_place(packing.q_offsets, packing.sequences, packing.group.divisor, P::rows, block);
-    const Sequence sequence(packing, b, simt::block_index().y);
-    if (first >= sequence.rows()) return;
-    const int last = (first + P::rows < sequence.rows() ? first + P::rows : sequence.rows()) - 1;
-    const auto [begin, end] = sequence.visible_to(first, last);
+    const RowTile tile(packing, P::rows);
+    if (tile.is_empty()) return;
+    const auto& [sequence, first, last] = tile;
+    const auto [begin, end] = tile.keys();
     int key = begin / P::walked * P::walked;
     load_rows<P::rows, Width>(q, packing.dim, sequence, first, queries());
     if (key < end) load_keys<P::walked, Width>(k, packing.dim, sequence, key, keys());

@@ -127,6 +127,28 @@ struct Sequence {
   }
 };
 
+// The rows of this block, `tile` of them at most, of one sequence and kv head. Later rows see more keys where the mask
+// is causal: they begin first.
+struct RowTile {
+  Sequence sequence;
+  int first, last;
+
+  SIMT_DEVICE RowTile(const Packing& packing, int tile)
+      : RowTile(packing, tile,
+                tile_place(packing.q_offsets, packing.sequences, packing.group.divisor, tile,
+                           simt::grid_size().x - 1 - simt::block_index().x)) {}
+
+  SIMT_DEVICE bool is_empty() const { return last < first; }
+  // The keys that one of them sees, where there is one.
+  SIMT_DEVICE Range keys() const { return sequence.visible_to(first, last); }
+
+ private:
+  SIMT_DEVICE RowTile(const Packing& packing, int tile, TilePlace place)
+      : sequence(packing, place.sequence, simt::block_index().y),
+        first(place.first_row),
+        last((first + tile < sequence.rows() ? first + tile : sequence.rows()) - 1) {}
+};
+
 // (tokens, heads, D) in the device's memory; 16 bytes can be moved at once where `packed`.
 template <class T>
 struct Heads {
