@@ -82,6 +82,8 @@ for round in $(seq "$rounds"); do
     ours "$model one LoRA" $model.yaml adapter.rank=8 adapter.targets='.*layers?\.0\..*(query|q_proj)'
     ours "$model one thread" $model.yaml adapter.rank=8 --threads 1
   done
+  ours "smollm2 two threads bf16" smollm2.yaml train.precision=bf16
+  ours "smollm2 one thread bf16" smollm2.yaml train.precision=bf16 --threads 1
   for batch in "${batches[@]}"; do
     ours "MiniLM $batch x 128" minilm.yaml data.train="$runs/short.tsv" data.max_length=128 train.batch_size=$batch train.steps="$(updates $((4 + 200 / batch)))"
   done
