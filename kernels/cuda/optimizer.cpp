@@ -221,6 +221,15 @@ Groups<LambStep> steps_of(std::span<LambTerm> terms, const LambRule& rule) {
   return groups;
 }
 
+// launch(table) for each group of the terms' steps: those in `steps`, or brought here.
+template <class Term, class Rule, class Launch>
+void launch_update(std::span<Term> terms, const Rule& rule, const Tensor& gate, const Tensor& steps, Launch launch) {
+  const Device device = device_of(terms);
+  check_gate(device, gate);
+  const auto groups = steps_of(terms, rule);
+  launch_groups(groups, steps.defined() ? steps : upload(groups, device), launch);
+}
+
 }  // namespace
 
 Tensor sgd_steps(std::span<SgdTerm> terms, const SgdRule& rule) {
@@ -228,11 +237,7 @@ Tensor sgd_steps(std::span<SgdTerm> terms, const SgdRule& rule) {
 }
 
 void sgd_update(std::span<SgdTerm> terms, const SgdRule& rule, const Tensor& gate, const Tensor& steps) {
-  const Device device = device_of(terms);
-  check_gate(device, gate);
-  const Groups<SgdStep> groups = steps_of(terms, rule);
-  launch_groups(groups, steps.defined() ? steps : upload(groups, device),
-                [&](const Table<SgdStep>& table) { launch_sgd(table, view(gate)); });
+  launch_update(terms, rule, gate, steps, [&](const Table<SgdStep>& table) { launch_sgd(table, view(gate)); });
 }
 
 Tensor adamw_steps(std::span<AdamWTerm> terms, const AdamWRule& rule) {
@@ -240,11 +245,7 @@ Tensor adamw_steps(std::span<AdamWTerm> terms, const AdamWRule& rule) {
 }
 
 void adamw_update(std::span<AdamWTerm> terms, const AdamWRule& rule, const Tensor& gate, const Tensor& steps) {
-  const Device device = device_of(terms);
-  check_gate(device, gate);
-  const Groups<AdamWStep> groups = steps_of(terms, rule);
-  launch_groups(groups, steps.defined() ? steps : upload(groups, device),
-                [&](const Table<AdamWStep>& table) { launch_adamw(table, view(gate)); });
+  launch_update(terms, rule, gate, steps, [&](const Table<AdamWStep>& table) { launch_adamw(table, view(gate)); });
 }
 
 Tensor lamb_steps(std::span<LambTerm> terms, const LambRule& rule) {
@@ -253,9 +254,7 @@ Tensor lamb_steps(std::span<LambTerm> terms, const LambRule& rule) {
 
 void lamb_update(std::span<LambTerm> terms, const LambRule& rule, const Tensor& gate, const Tensor& steps) {
   const Device device = device_of(terms);
-  check_gate(device, gate);
-  const Groups<LambStep> groups = steps_of(terms, rule);
-  launch_groups(groups, steps.defined() ? steps : upload(groups, device), [&](const Table<LambStep>& table) {
+  launch_update(terms, rule, gate, steps, [&](const Table<LambStep>& table) {
     Tensor parts = scratch(2 * table.pieces, device), rates = scratch(table.size, device);
     launch_lamb(table, output(parts), output(rates), view(gate));
   });
