@@ -9,7 +9,6 @@
 #include "autograd/ops/shape.h"
 #include "mora/adapters/lora.h"
 #include "mora/adapters/mora.h"
-#include "mora/experts/dispatch.h"
 
 namespace mora {
 namespace {
@@ -22,14 +21,6 @@ Tensor fresh_router(const Shape& shape, uint64_t seed, uint64_t index) {
   float* values = weight.mutable_data<float>();
   for (int64_t i = 0; i < weight.numel(); ++i) values[i] = float(router_deviation * stream.normal(uint64_t(i)));
   return weight;
-}
-
-// Stacked while all experts together are few columns: one product that reads x once is then the fastest, however few
-// are active. `mora bench experts` prints both ways about the crossover. A device has more columns to spare, and the
-// grouped way waits for it: how many rows an expert has is asked on the processor.
-Dispatch way(int64_t experts, int64_t rank, Device device) {
-  const int64_t most_stacked_columns = device == cpu ? 48 : 512;
-  return experts * rank <= most_stacked_columns ? Dispatch::stacked : Dispatch::grouped;
 }
 
 // Halting is the layer's, whatever its experts.
@@ -82,14 +73,22 @@ void RoutedLayer::visit_parameters(ParameterVisitor visit) {
   visit("lora_B", b_);
 }
 
+// Stacked while all experts together are few columns: one product that reads x once is then the fastest, however few
+// are active. `mora bench experts` prints both ways about the crossover. A device has more columns to spare, and the
+// grouped way waits for it: how many rows an expert has is asked on the processor.
+Dispatch RoutedLayer::way() const {
+  const bool square = matrix_.defined();
+  const int64_t most_stacked_columns = (square ? matrix_ : a_).device() == cpu ? 48 : 512;
+  const int64_t columns = experts() * (square ? operator_.rank : spec_.rank);
+  return columns <= most_stacked_columns ? Dispatch::stacked : Dispatch::grouped;
+}
+
 Tensor RoutedLayer::update(const Tensor& x, Context& context) const {
   Routes routes;
   if (router_) routes = router_->route(x, context, index_);
   const Tensor input =
       context.training ? dropout(x, spec_.dropout, context.key(index_, Purpose::dropout), context.clock) : x;
-  if (!matrix_.defined())
-    return dispatch(way(experts(), spec_.rank, a_.device()), input, routes,
-                    LowRankExperts{a_, b_, experts(), lora_scaling(spec_)});
+  if (!matrix_.defined()) return dispatch(way(), input, routes, LowRankExperts{a_, b_, experts(), lora_scaling(spec_)});
   const Tensor s = mora_compress(input, operator_);  // (N, chunks, r̂)
   if (!halting_) return mora_decompress(mixed(s, routes), operator_);
   const int64_t chunks = s.dim(1), side = s.dim(2);
@@ -105,8 +104,7 @@ Tensor RoutedLayer::update(const Tensor& x, Context& context) const {
 }
 
 Tensor RoutedLayer::mixed(const Tensor& s, const Routes& routes) const {
-  if (router_)
-    return dispatch(way(experts(), operator_.rank, matrix_.device()), s, routes, SquareExperts{matrix_, experts()});
+  if (router_) return dispatch(way(), s, routes, SquareExperts{matrix_, experts()});
   const Tensor rows = reshape(s, {s.dim(0) * s.dim(1), s.dim(2)});
   return reshape(matmul(rows, cast(matrix_, s.dtype()), false, true), s.shape());
 }
@@ -144,9 +142,7 @@ void RoutedLayer::apply(const Change& change, const RandomStream& stream) {
 int64_t RoutedLayer::kept_numbers(bool dropout) const {
   const int64_t own = matrix_.defined() ? operator_.chunks() * operator_.rank : spec_.rank;
   const int64_t steps = halting_ ? halting_->spec().max_steps : 1;
-  const bool grouped = matrix_.defined() ? way(experts(), operator_.rank, matrix_.device()) == Dispatch::grouped
-                                         : way(experts(), spec_.rank, a_.device()) == Dispatch::grouped;
-  const int64_t computed = router_ && grouped ? router_->spec().most_active() : experts();
+  const int64_t computed = router_ && way() == Dispatch::grouped ? router_->spec().most_active() : experts();
   return (router_ ? 8 * experts() : 0) + steps * (2 * computed + (matrix_.defined() ? 1 : 0)) * own +
          (dropout ? in_ : 0);
 }

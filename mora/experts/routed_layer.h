@@ -3,6 +3,7 @@
 
 #include "mora/act/halting.h"
 #include "mora/adapters/mora_layer.h"
+#include "mora/experts/dispatch.h"
 #include "mora/experts/router.h"
 
 namespace mora {
@@ -54,6 +55,7 @@ class RoutedLayer final : public MoRALayer {
   int64_t kept_numbers(bool dropout) const;
 
  private:
+  Dispatch way() const;
   Tensor mixed(const Tensor& s, const Routes& routes) const;  // Σ_e g_e·M_e·s, (n, chunks, r̂)
   Tensor constant_gates() const;                              // (E) in f64; throws where they depend on the token
   int64_t rows_of_expert(const std::string& name) const;

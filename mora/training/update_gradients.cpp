@@ -10,7 +10,7 @@
 
 namespace mora {
 
-// Routed layers choose on the processor, and count each token.
+// Not with experts or adaptive steps, whose losses and counts are of every token: of those that fill a batch too.
 void UpdateGradients::renew() {
   const Device device = setup_.model->base().device();
   if (!may_replay_ || device == cpu || config_.adapter.experts || config_.adapter.act) return;

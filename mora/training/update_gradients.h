@@ -33,8 +33,8 @@ class UpdateGradients {
   Tensors of(const std::vector<PackedBatch>& batches, const Progression& at, int64_t first, Tensors& gradients,
              RoutedLayers* routed = nullptr);
   // The same from batch Progression::micro_batch on, and the update at rate `lr` is begun: what there is to do on a
-  // device, which is not waited for (but by LARS, whose rates are norms, and by routed layers). A batch that is an
-  // update by itself has all of it in its graph, and `gradients` then hold until the next pass.
+  // device, which is not waited for (but by LARS, whose rates are norms, and by some routed layers: docs/cuda.md). A
+  // batch that is an update by itself has all of it in its graph, and `gradients` then hold until the next pass.
   MoRAOptimizer::Begun begin_update(const std::vector<PackedBatch>& batches, const Progression& at, double lr,
                                     Tensors& gradients, Tensors& losses, RoutedLayers* routed);
 
