@@ -73,8 +73,6 @@ class FrozenWeight {
 MORA_KERNEL(linear, const Tensor& x, const FrozenWeight& w, Tensor& y);
 // ys[i] = x·W_iᵀ + b_i for weights that read the same x; a few rows go through all of them in one parallel region.
 void linears(const Tensor& x, std::span<const FrozenWeight* const> weights, std::span<Tensor> ys);
-// Tells the threads of a crew (engine/crew.h) which weights the product after the next one reads, with x of dtype `x`.
-void announce(std::span<const FrozenWeight* const> weights, DType x);
 // gx = gy·W.  gy (N, out), gx (N, in).
 MORA_KERNEL(linear_backward, const Tensor& gy, const FrozenWeight& w, Tensor& gx);
 

@@ -29,6 +29,12 @@ struct HeadRows {
         token_stride(t.strides()[0]),
         head_stride(t.strides()[1]),
         next(heads_apart * head_stride) {}
+  HeadRows(const void* rows, DType type, int64_t of_token, int64_t of_head)
+      : data(static_cast<const std::byte*>(rows)),
+        dtype(type),
+        token_stride(of_token),
+        head_stride(of_head),
+        next(of_head) {}
   template <class S>
   const S* row(int64_t token, int64_t head) const {
     return reinterpret_cast<const S*>(data) + token * token_stride + head * head_stride;

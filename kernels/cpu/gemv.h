@@ -3,22 +3,27 @@
 
 #include <span>
 
-#include "engine/tensor.h"
+#include "kernels/matmul.h"
 
 namespace mora::kernels::cpu {
 
 // Up to this many rows reading W is what takes the time; above, oneDNN's blocking wins.
 inline constexpr int64_t gemv_most_rows = 4;
 
-// y = x·Wᵀ + c, with x (m, k) that all terms share.
+// y = x·Wᵀ + c by its memory, side by side: another core fetches it in a line or two, where handles of tensors would be
+// four in a row.
 struct GemvTerm {
-  Tensor w;     // (n, k) contiguous; f32, bf16 or f16
-  Tensor bias;  // f32 (n), or undefined
-  Tensor y;     // (m, n), of x's dtype
+  const void* w;      // (n, k) of w_dtype: f32, bf16 or f16
+  const float* bias;  // (n), or null
+  void* y;            // (m, n) of x's dtype
+  int64_t n, k;
+  DType w_dtype;
 };
+// The product of W with x of dtype `x`, f32 or bf16, into y; W by rows is made when it is not there yet.
+GemvTerm gemv_term(const FrozenWeight& w, DType x, void* y);
 
 // All terms in one parallel region. x f32 or bf16; arithmetic in f32. A result does not depend on the other rows or
 // terms, nor on the number of threads.
-void gemv(const Tensor& x, std::span<GemvTerm> terms);
+void gemv(const Tensor& x, std::span<const GemvTerm> terms);
 
 }  // namespace mora::kernels::cpu

@@ -3,7 +3,6 @@
 #include <array>
 #include <optional>
 
-#include "engine/crew.h"
 #include "kernels/copy.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
@@ -58,13 +57,6 @@ struct FrozenWeight::Packed {
     form = copied(weight, dtype);
     weight.storage()->release_pages();
     return form;
-  }
-
-  // The same where it is there already.
-  std::span<const std::byte> bytes_by_rows(DType x) const {
-    const Tensor& form = by_rows[x == DType::bf16];
-    if (!form.defined()) return {};
-    return {static_cast<const std::byte*>(form.raw()), form.bytes()};
   }
 
   const Tensor& f32_bias(const FrozenWeight& w) {
@@ -165,16 +157,22 @@ bool takes_gemv(const Tensor& x) {
   return x.dim(0) > 0 && x.dim(0) <= gemv_most_rows && (x.dtype() == DType::f32 || x.dtype() == DType::bf16);
 }
 
-GemvTerm gemv_term(const Tensor& x, const FrozenWeight& w, const Tensor& y) {
-  return {.w = w.packed().rows(w, x.dtype()), .bias = w.packed().f32_bias(w), .y = y};
-}
-
 }  // namespace
+
+GemvTerm gemv_term(const FrozenWeight& w, DType x, void* y) {
+  const Tensor &rows = w.packed().rows(w, x), &bias = w.packed().f32_bias(w);
+  return {.w = rows.raw(),
+          .bias = bias.defined() ? bias.data<float>() : nullptr,
+          .y = y,
+          .n = w.out(),
+          .k = w.in(),
+          .w_dtype = rows.dtype()};
+}
 
 void linear(const Tensor& x, const FrozenWeight& w, Tensor& y) {
   check_linear("linear", x, w.in(), y, w.out());
   if (!takes_gemv(x)) return multiply(x, w, y, Direction::forward);
-  GemvTerm term = gemv_term(x, w, y);
+  const GemvTerm term = gemv_term(w, x.dtype(), y.mutable_raw());
   gemv(x, {&term, 1});
 }
 
@@ -193,15 +191,9 @@ void linears(const Tensor& x, std::span<const FrozenWeight* const> weights, std:
   std::vector<cpu::GemvTerm> terms;
   for (size_t i = 0; i < weights.size(); ++i) {
     check_linear("linears", x, weights[i]->in(), ys[i], weights[i]->out());
-    terms.push_back(cpu::gemv_term(x, *weights[i], ys[i]));
+    terms.push_back(cpu::gemv_term(*weights[i], x.dtype(), ys[i].mutable_raw()));
   }
   cpu::gemv(x, terms);
-}
-
-void announce(std::span<const FrozenWeight* const> weights, DType x) {
-  NextReads next{};
-  for (size_t i = 0; i < std::min(weights.size(), next.size()); ++i) next[i] = weights[i]->packed().bytes_by_rows(x);
-  mora::announce(next);
 }
 
 }  // namespace mora::kernels

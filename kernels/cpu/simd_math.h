@@ -222,6 +222,12 @@ HWY_INLINE V sigmoid(D d, V x) {
   return hn::Div(hn::Set(d, 1), one_plus_exp_of_negative(d, x));
 }
 
+// x·σ(x)
+template <class D, class V>
+HWY_INLINE V silu(D d, V x) {
+  return hn::Div(x, one_plus_exp_of_negative(d, x));
+}
+
 // |x| < 1: x · P(x²). Above: 1 − exp(Q(|x|)), Q ≈ log erfc, fitted for the error it leaves in erf.
 template <class D, class V>
 HWY_INLINE V erf(D d, V x) {

@@ -40,12 +40,6 @@ V sign(D d, V x) {
   return hn::IfThenElse(nonzero, hn::CopySign(hn::Set(d, 1), x), x);
 }
 
-// x·σ(x)
-template <class D, class V>
-V silu(D d, V x) {
-  return hn::Div(x, one_plus_exp_of_negative(d, x));
-}
-
 // Flattened, so that each function is part of its loop and its constants stay in registers.
 template <class T>
 HWY_FLATTEN void unary_typed(const T* x, T* y, int64_t n, Unary f) {

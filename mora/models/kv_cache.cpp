@@ -19,30 +19,35 @@ Tensor row_range(const Tensor& x, int64_t begin, int64_t count) {
   return x.alias(shape, x.strides(), x.offset() + begin * x.strides()[0]);
 }
 
-// (capacity, G, D) like x's rows, the rows of a head one after the other: decoding reads head by head.
-Tensor empty_rows(int64_t capacity, const Tensor& x) {
-  const int64_t heads = x.dim(1), dim = x.dim(2);
-  return Tensor::empty({heads, capacity, dim}, x.dtype(), x.device())
+// `capacity` rows like those of x (·, G, D), the rows of a head one after the other: decoding reads head by head.
+Tensor empty_rows(int64_t capacity, const Meta& x) {
+  const int64_t heads = x.shape[1], dim = x.shape[2];
+  return Tensor::empty({heads, capacity, dim}, x.dtype, x.device)
       .alias({capacity, heads, dim}, {dim, capacity * dim, 1}, 0);
 }
 
 }  // namespace
 
-void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
-  const int64_t needed = length + k.dim(0), capacity = keys.defined() ? keys.dim(0) : 0;
+void KvCache::Entry::grow(const Meta& rows) {
+  const int64_t needed = length + rows.shape[0], capacity = keys.defined() ? keys.dim(0) : 0;
   if (needed > capacity) {
     const int64_t grown = std::max(needed, std::min(longest, std::max(2 * capacity, kSmallestCapacity)));
-    for (Tensor* rows : {&keys, &values}) {
-      Tensor larger = empty_rows(grown, k);
+    for (Tensor* held : {&keys, &values}) {
+      Tensor larger = empty_rows(grown, rows);
       Tensor used = row_range(larger, 0, length);
-      if (length > 0) kernels::copy(row_range(*rows, 0, length), used);
-      *rows = larger;
+      if (length > 0) kernels::copy(row_range(*held, 0, length), used);
+      *held = larger;
     }
   }
-  Tensor new_keys = row_range(keys, length, k.dim(0)), new_values = row_range(values, length, k.dim(0));
+  length = needed;
+}
+
+void KvCache::Entry::append(const Tensor& k, const Tensor& v) {
+  const int64_t before = length;
+  grow(k.meta());
+  Tensor new_keys = row_range(keys, before, k.dim(0)), new_values = row_range(values, before, k.dim(0));
   kernels::copy(k, new_keys);
   kernels::copy(v, new_values);
-  length = needed;
 }
 
 Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Indices& offsets,
@@ -67,6 +72,13 @@ Tensor KvCache::attend(int64_t layer, const Tensor& q, const Tensor& k, const Te
                        lse_rows, shape);
   }
   return y;
+}
+
+KvCache::Entry& KvCache::append_row(int64_t layer, const Meta& row) {
+  std::vector<Entry>& entries = layers_[size_t(layer)];
+  require<ShapeError>(entries.size() == 1, "kv_cache: 1 sequence for a cache of {}", entries.size());
+  entries.front().grow(row);
+  return entries.front();
 }
 
 void KvCache::insert(size_t at, int64_t longest) {

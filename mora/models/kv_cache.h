@@ -22,18 +22,23 @@ class KvCache {
   Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v, const Indices& offsets,
                 const kernels::AttentionShape& shape);
 
+  // What a layer holds of a sequence: rows with room to grow, to no more than the longest length.
+  struct Entry {
+    Tensor keys, values;  // (capacity, G, D), head by head in memory
+    int64_t length = 0, longest = std::numeric_limits<int64_t>::max();
+    void grow(const Meta& rows);  // by rows like those (tokens, G, D), not yet written
+    void append(const Tensor& k, const Tensor& v);
+  };
+  // Appends a row like that (1, G, D), not yet written, to what layer `layer` holds of the only sequence. Throws
+  // ShapeError when the cache has not one sequence.
+  Entry& append_row(int64_t layer, const Meta& row);
+
   // A sequence without tokens, which will have at most `longest`, takes place `at`; those from there on move up by one.
   void insert(size_t at, int64_t longest);
   // Keeps these sequences (rising indices) and forgets the others.
   void keep(const std::vector<size_t>& sequences);
 
  private:
-  // Rows with room to grow, to no more than the longest length.
-  struct Entry {
-    Tensor keys, values;  // (capacity, G, D), head by head in memory
-    int64_t length = 0, longest = std::numeric_limits<int64_t>::max();
-    void append(const Tensor& k, const Tensor& v);
-  };
   std::vector<std::vector<Entry>> layers_;  // by layer, by sequence
 };
 

@@ -59,13 +59,6 @@ std::array<Tensor, sizeof...(Slots)> forward_all(const Tensor& x, Context& conte
   return ys;
 }
 
-// Before a product: the linears that come after it, for threads that wait in between (engine/crew.h).
-template <class... Slots>
-void announce(const Tensor& x, const Slots&... linears) {
-  const kernels::FrozenWeight* const weights[]{linears->frozen().get()...};
-  kernels::announce(weights, x.dtype());
-}
-
 // An embedding is the linear of one-hot rows: in is the size of the vocabulary V, out the width d, and W (d, V) the
 // table (V, d) seen transposed. Its rows at `ids`, i32 (N), in `dtype`: (N, d).
 inline Tensor embedding_rows(const kernels::FrozenWeight& w, const Tensor& ids, DType dtype) {

@@ -6,7 +6,7 @@
 #include "autograd/ops/attention.h"
 #include "autograd/ops/shape.h"
 #include "autograd/ops/swiglu.h"
-#include "engine/crew.h"
+#include "kernels/decode.h"
 #include "mora/models/kv_cache.h"
 
 namespace mora {
@@ -60,14 +60,12 @@ Tensor Llama::attend(size_t index, const Tensor& x, const Sequences& s, const Ro
   const Layer& layer = layers_[index];
   const int64_t n = x.dim(0);
   auto turn = [&](const Tensor& heads) { return rotary(heads, angles.rows, angles.cos, angles.sin); };
-  announce(x, layer.attention_output);
   const auto qkv = forward_all(x, context, layer.query, layer.key, layer.value);
   const Tensor q = reshape(qkv[0], {n, c.num_attention_heads, c.head_dim});  // (N, H, D)
   const Tensor k = reshape(qkv[1], {n, c.num_key_value_heads, c.head_dim});  // (N, G, D)
   const Tensor v = reshape(qkv[2], k.shape());
   const Tensor y = causal_attention(turn(norm_heads(layer.query_norm, q)), turn(norm_heads(layer.key_norm, k)), v, s,
                                     int64_t(index), c.windows[index]);
-  announce(x, layer.gate, layer.up);
   return layer.attention_output->forward(reshape(y, {n, c.num_attention_heads * c.head_dim}), context);
 }
 
@@ -75,12 +73,7 @@ Tensor Llama::block(size_t index, const Tensor& in, const Sequences& s, const Ro
                     Context& context) const {
   const Layer& layer = layers_[index];
   const Tensor x = in + attend(index, layer.input_norm(in), s, angles, context);
-  announce(x, layer.down);
   const auto [gate, up] = forward_all(layer.attention_norm(x), context, layer.gate, layer.up);
-  if (index + 1 < layers_.size()) {
-    const Layer& next = layers_[index + 1];
-    announce(x, next.query, next.key, next.value);
-  }
   return x + layer.down->forward(swiglu(gate, up), context);
 }
 
@@ -88,20 +81,58 @@ Tensor Llama::hidden_states(const Sequences& sequences, Context& context) const 
   const Sequences s = checked(sequences);
   const RotaryAngles angles = rotary_.angles(s, device());
   Tensor x = embeddings_->forward(s.ids.tensor(), context);  // (N, d)
-  const auto run_blocks = [&] {
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      x = run_block(x, context,
-                    [this, i, s, angles](const Tensor& in, Context& c) { return block(i, in, s, angles, c); });
-    }
-  };
-  // A single token takes a few short products a layer, none of them oneDNN's.
-  const bool calls_no_library =
-      device() == cpu && !grad_enabled() && s.tokens() == 1 && dtype() != DType::f16 && all_plain();
-  if (calls_no_library)
-    with_crew(run_blocks);
-  else
-    run_blocks();
+  const bool is_decode = s.cache && s.tokens() == 1 && s.count() == 1 && !grad_enabled();
+  if (is_decode && device() == cpu && (dtype() == DType::f32 || dtype() == DType::bf16) && all_plain())
+    return (*norm_)(decode(x, *s.cache, angles));
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    x = run_block(x, context,
+                  [this, i, s, angles](const Tensor& in, Context& c) { return block(i, in, s, angles, c); });
+  }
   return (*norm_)(x);
+}
+
+// One token of one sequence, x (1, d), through all blocks by one kernel.
+Tensor Llama::decode(const Tensor& x, KvCache& cache, const RotaryAngles& angles) const {
+  const HfConfig& c = config();
+  const Meta row{{1, c.num_key_value_heads, c.head_dim}, x.dtype(), x.device()};
+  const auto weights = [](const std::optional<RmsNormWeights>& norm) {
+    return norm ? norm->weight.data<float>() : nullptr;
+  };
+  std::vector<kernels::DecodeBlock> blocks;
+  blocks.reserve(layers_.size());
+  int64_t tokens = 0;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    KvCache::Entry& cached = cache.append_row(int64_t(i), row);
+    tokens = cached.length;
+    blocks.push_back({.input_norm = layer.input_norm.weight.data<float>(),
+                      .attention_norm = layer.attention_norm.weight.data<float>(),
+                      .query_norm = weights(layer.query_norm),
+                      .key_norm = weights(layer.key_norm),
+                      .query = layer.query->frozen().get(),
+                      .key = layer.key->frozen().get(),
+                      .value = layer.value->frozen().get(),
+                      .attention_output = layer.attention_output->frozen().get(),
+                      .gate = layer.gate->frozen().get(),
+                      .up = layer.up->frozen().get(),
+                      .down = layer.down->frozen().get(),
+                      .keys = cached.keys.mutable_raw(),
+                      .values = cached.values.mutable_raw(),
+                      .capacity = cached.keys.dim(0),
+                      .window = c.windows[i]});
+  }
+  const int64_t at = int64_t(angles.rows.values<int32_t>()[0]) * c.head_dim / 2;
+  Tensor y = Tensor::empty(x.meta());
+  kernels::decode(x, blocks,
+                  {.heads = c.num_attention_heads,
+                   .kv_heads = c.num_key_value_heads,
+                   .dim = c.head_dim,
+                   .tokens = tokens,
+                   .cos = angles.cos.data<float>() + at,
+                   .sin = angles.sin.data<float>() + at,
+                   .eps = float(c.norm_eps)},
+                  y);
+  return y;
 }
 
 bool Llama::all_plain() const {

@@ -40,6 +40,7 @@ class Llama final : public Model {
                 Context& context) const;
   Tensor block(size_t index, const Tensor& in, const Sequences& sequences, const RotaryAngles& angles,
                Context& context) const;
+  Tensor decode(const Tensor& x, KvCache& cache, const RotaryAngles& angles) const;
   bool all_plain() const;  // no linear of a block is adapted
 
   RotaryTable rotary_;

@@ -1,12 +1,8 @@
-#include "engine/crew.h"
+#include "engine/team.h"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
-#include <cstddef>
-#include <mutex>
-#include <set>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -59,88 +55,36 @@ TEST_F(Parallel, AnExceptionReachesTheCaller) {
                std::runtime_error);
 }
 
-TEST_F(Parallel, ACrewCoversEachIndexOnceCallAfterCall) {
-  const std::thread::id leader = std::this_thread::get_id();
-  with_crew([&] {
-    EXPECT_EQ(std::this_thread::get_id(), leader);
-    for (int64_t n = 0; n < 2000; ++n) {
-      std::vector<int> seen(static_cast<size_t>(n));
-      int64_t sum = 0;
-      parallel_for(n, 1, [&](int64_t begin, int64_t end) {
-        parallel_for(end - begin, 1, [&](int64_t first, int64_t last) {  // inline
-          EXPECT_EQ(last - first, end - begin);
-        });
-        for (int64_t i = begin; i < end; ++i) ++seen[size_t(i)];
-      });
-      for (int s : seen) sum += s;
-      ASSERT_EQ(sum, n);
+TEST_F(Parallel, WhatAMemberOfATeamWroteAllSeeAfterAMeeting) {
+  constexpr int64_t n = 103, rounds = 100;
+  std::vector<int64_t> values(size_t(n), 0);
+  std::atomic<int64_t> wrong = 0, members = 0;
+  with_team([&](TeamMember& member) {
+    ++members;
+    for (int64_t round = 1; round <= rounds; ++round) {
+      for (int64_t i = member.begin(n); i < member.end(n); ++i) values[size_t(i)] += round;
+      member.meet();
+      for (int64_t v : values) wrong += v != round * (round + 1) / 2;  // all parts are there, each once
+      member.meet();
     }
   });
+  EXPECT_EQ(members, 4);
+  EXPECT_EQ(wrong, 0);
 }
 
-TEST_F(Parallel, ACrewSharesTheWorkAndRangesAreNotSmallerThanTheGrain) {
-  std::mutex mutex;
-  std::set<std::thread::id> workers;
-  with_crew([&] {
-    for (int64_t n : {100, 40, 10000})
-      parallel_for(n, 40, [&](int64_t begin, int64_t end) {
-        EXPECT_GE(end - begin, 40);
-        const std::lock_guard lock(mutex);
-        workers.insert(std::this_thread::get_id());
-      });
-  });
-  EXPECT_EQ(workers.size(), 4u);
-}
-
-TEST_F(Parallel, PiecesCoverEachIndexOnceWhileACrewReadsAhead) {
-  const std::vector<std::byte> first(10000), second(77);
-  const auto cover = [&](int64_t n) {
-    std::vector<std::atomic<int>> seen(static_cast<size_t>(n));
-    announce({first, {}, second});
-    parallel_pieces(n, 3, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) ++seen[size_t(i)];
-    });
-    for (const auto& s : seen) ASSERT_EQ(s, 1);
-  };
-  with_crew([&] {
-    for (int64_t n = 0; n < 200; ++n) cover(n);
-  });
-  cover(1000);
-}
-
-TEST_F(Parallel, AThreadThatIsDoneTakesPiecesOfAnothers) {
-  std::atomic<int64_t> done = 0;
-  with_crew([&] {
-    parallel_pieces(1000, 1, [&](int64_t begin, int64_t end) {
-      const int64_t others = 1000 - (end - begin);
-      const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-      while (begin == 0 && done < others && std::chrono::steady_clock::now() < late) std::this_thread::yield();
-      EXPECT_TRUE(begin != 0 || done == others);
-      done += end - begin;
+TEST_F(Parallel, TheCallerIsATeamsFirstMemberAndAloneInAParallelRegion) {
+  const std::thread::id caller = std::this_thread::get_id();
+  with_team([&](TeamMember& member) { EXPECT_EQ(member.index() == 0, std::this_thread::get_id() == caller); });
+  std::atomic<int> calls = 0;
+  parallel_for(4, 1, [&](int64_t, int64_t) {
+    with_team([&](TeamMember& member) {
+      ++calls;
+      EXPECT_EQ(member.begin(10), 0);
+      EXPECT_EQ(member.end(10), 10);
+      member.meet();
     });
   });
-  EXPECT_EQ(done, 1000);
-}
-
-TEST_F(Parallel, ExceptionsLeaveACrewFromItsJobsAndFromItsBody) {
-  const auto fail_from = [](int64_t first) {
-    parallel_for(4, 1, [&](int64_t begin, int64_t) {
-      if (begin >= first) throw std::runtime_error("here");
-    });
-  };
-  int64_t sum = 0;
-  with_crew([&] {
-    EXPECT_THROW(fail_from(0), std::runtime_error);
-    EXPECT_THROW(fail_from(2), std::runtime_error);
-    std::atomic<int64_t> total = 0;
-    parallel_for(100, 1, [&](int64_t begin, int64_t end) { total += end - begin; });  // it goes on
-    sum = total;
-  });
-  EXPECT_EQ(sum, 100);
-  EXPECT_THROW(with_crew([&] { fail_from(1); }), std::runtime_error);
-  std::atomic<int64_t> total = 0;
-  parallel_for(100, 1, [&](int64_t begin, int64_t end) { total += end - begin; });
-  EXPECT_EQ(total, 100);
+  EXPECT_EQ(calls, 4);
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Family,
 
 struct Decoder : Family {};
 
-// 40 tokens in three steps beside 12 in two, which is then dropped.
+// 40 tokens in five steps beside 12 in two, which is then dropped; two steps are of one token alone.
 TEST_P(Decoder, ACacheGivesTheHiddenStatesOfTheWholeSequence) {
   const std::vector<int32_t> longer = tokens(expected, 1), shorter = tokens(expected, 0);
   const Tensor golden = expected.tensor("hidden.1"), golden_short = expected.tensor("hidden.0");
@@ -123,7 +123,9 @@ TEST_P(Decoder, ACacheGivesTheHiddenStatesOfTheWholeSequence) {
   expect_near(slice(second, 0, 0, 5), slice(golden_short, 0, 7, 5), "second step, short");
   expect_near(slice(second, 0, 5, 1), slice(golden, 0, 20, 1), "second step, long");
   cache.keep({1});
-  expect_near(step(packed({part(longer, 21, 40)}, {21})), slice(golden, 0, 21, 19), "third step");
+  for (int64_t i : {21, 22})
+    expect_near(step(packed({part(longer, i, i + 1)}, {int32_t(i)})), slice(golden, 0, i, 1), "one token");
+  expect_near(step(packed({part(longer, 23, 40)}, {23})), slice(golden, 0, 23, 17), "last step");
 }
 
 // Not llama_dynamic: there the angles of all tokens depend on the sequence's final length.
