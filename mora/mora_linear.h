@@ -14,6 +14,7 @@ class MoRALinear final : public Linear {
 
   Tensor forward(const Tensor& x, Context& context) const override { return layer_->forward(x, frozen(), context); }
   const FrozenWeightPtr& frozen() const override { return working_; }
+  bool needs_all_tokens() const override { return layer_->needs_all_tokens(); }
 
   MoRALayer& layer() { return *layer_; }
   const MoRALayer& layer() const { return *layer_; }

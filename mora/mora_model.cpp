@@ -202,8 +202,7 @@ void MoRAModel::set_head(Pooling pooling, Classifier classifier) {
 
 Tensor MoRAModel::logits(const Sequences& sequences, Context& context) const {
   require<ConfigError>(classifier_.has_value(), "this model has no classification head");
-  const Tensor hidden = base_->hidden_states(sequences, context);
-  return classifier_->forward(base_->pooled(hidden, sequences, pooling_, context));
+  return classifier_->forward(base_->pooled(sequences, pooling_, context));
 }
 
 void MoRAModel::visit_parameters(MoRALayer::ParameterVisitor visit) {

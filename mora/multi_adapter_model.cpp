@@ -31,6 +31,7 @@ class MultiAdapterLinear final : public Linear {
     return y;
   }
   const FrozenWeightPtr& frozen() const override { return base_->frozen(); }
+  bool needs_all_tokens() const override { return true; }  // whose rows go by which adapter
 
  private:
   // Those of no module of this adapter have none.

@@ -17,10 +17,9 @@ struct Arguments {
 Tensor row_output(const MoRAModel& model, const Sequences& sequences, const std::string& what, Pooling pooling) {
   Context context;
   if (what == "logits" && model.classifier()) return reshape(model.logits(sequences, context), {-1});
-  const Tensor hidden = model.base().hidden_states(sequences, context);  // (T, d)
-  if (what == "logits") return linear(hidden, model.base().lm_head());   // (T, vocabulary)
-  if (what == "hidden") return hidden;
-  return reshape(model.base().pooled(hidden, sequences, pooling, context), {-1});
+  if (what == "embedding") return reshape(model.base().pooled(sequences, pooling, context), {-1});
+  const Tensor hidden = model.base().hidden_states(sequences, context);       // (T, d)
+  return what == "logits" ? linear(hidden, model.base().lm_head()) : hidden;  // (T, vocabulary)
 }
 
 void run(const Arguments& a, Session& session) {

@@ -81,8 +81,7 @@ void separate(const std::string& path) {
   double first = 0, last = 0;
   for (int step = 0; step < 20; ++step) {
     Context context{.training = true};
-    const Tensor hidden = model.base().hidden_states(sequences, context);                      // (N, d)
-    const Tensor embeddings = model.base().pooled(hidden, sequences, Pooling::mean, context);  // (2, d)
+    const Tensor embeddings = model.base().pooled(sequences, Pooling::mean, context);  // (2, d)
     const Tensor loss = -mean(square(slice(embeddings, 0, 0, 1) - slice(embeddings, 0, 1, 1)));
     last = -loss.item();
     if (step == 0) first = last;

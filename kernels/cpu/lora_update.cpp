@@ -20,8 +20,7 @@ namespace {
 
 using D = hn::ScalableTag<float>;
 
-// Tokens whose rows of x and y stay in the second-level cache; few, so that threads have as many each.
-constexpr int64_t update_tokens = 24;
+constexpr int64_t update_tokens = 24;  // whose rows of x and y stay in the second-level cache
 
 // to = scale·from, of any two floating types.
 template <class To, class From>
@@ -38,17 +37,17 @@ void update(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor
   const RowFactor down(a.data<T>(), k, r, true), up(b.data<T>(), r, d, true);
   const T* px = x.data<T>();
   T *py = y.mutable_data<T>(), *ph = h.mutable_data<T>();
-  parallel_for(
-      ceil_div(n, update_tokens), grain_of(update_tokens * r * (k + d)), [&](int64_t begin, int64_t end) HWY_ATTR {
-        const Scratch<float> narrow(update_tokens * r), room(tile_rows * std::max(k, r));
-        for (int64_t first = begin * update_tokens; first < std::min(n, end * update_tokens); first += update_tokens) {
-          const int64_t count = std::min(update_tokens, n - first);
-          down.multiply(px + first * k, count, narrow.data(), false, room.data());
-          scaled(narrow.data(), count * r, float(scale), narrow.data());
-          scaled(narrow.data(), count * r, 1.0f, ph + first * r);
-          up.multiply(narrow.data(), count, py + first * d, true, room.data());
-        }
-      });
+  parallel_for(ceil_div(n, tile_rows), grain_of(tile_rows * r * (k + d)), [&](int64_t begin, int64_t end) HWY_ATTR {
+    const Scratch<float> narrow(update_tokens * r), room(tile_rows * std::max(k, r));
+    const int64_t behind = std::min(n, end * tile_rows);
+    for (int64_t first = begin * tile_rows; first < behind; first += update_tokens) {
+      const int64_t count = std::min(update_tokens, behind - first);
+      down.multiply(px + first * k, count, narrow.data(), false, room.data());
+      scaled(narrow.data(), count * r, float(scale), narrow.data());
+      scaled(narrow.data(), count * r, 1.0f, ph + first * r);
+      up.multiply(narrow.data(), count, py + first * d, true, room.data());
+    }
+  });
 }
 
 // gA, and gBᵀ, are summed over parts of the tokens.

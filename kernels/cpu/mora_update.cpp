@@ -53,13 +53,13 @@ void update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op)
   const T* px = x.data<T>();
   T* py = y.mutable_data<T>();
   const int64_t n = x.dim(0);
-  const int64_t grain = grain_of(blocks.rows * op.rank * op.rank);
-  parallel_for(ceil_div(n, blocks.tokens), grain, [&](int64_t begin_block, int64_t end_block) HWY_ATTR {
+  const int64_t grain = grain_of(tile_rows * blocks.narrow * op.rank);
+  parallel_for(ceil_div(n, tile_rows), grain, [&](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch<float> s = blocks.room(), z = blocks.room(), wide(std::max(op.in, op.out)), chunk(op.rank);
     const Scratch<float> tile(tile_rows * op.rank);
-    for (int64_t first = begin_block * blocks.tokens; first < std::min(n, end_block * blocks.tokens);
-         first += blocks.tokens) {
-      const int64_t count = std::min(blocks.tokens, n - first);
+    const int64_t behind = std::min(n, end * tile_rows);
+    for (int64_t first = begin * tile_rows; first < behind; first += blocks.tokens) {
+      const int64_t count = std::min(blocks.tokens, behind - first);
       for (int64_t i = 0; i < count; ++i)
         gather(blocks.in, read_row(px + (first + i) * op.in, op.in, wide.data()), s.data() + i * blocks.narrow,
                chunk.data());

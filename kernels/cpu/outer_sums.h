@@ -16,9 +16,9 @@ namespace mora::kernels::cpu::HWY_NAMESPACE {
 constexpr int64_t outer_block = 48;
 
 // Parts of the rows that are summed apart, at most `most` where that is a power of two: by the shape alone, so that a
-// result does not depend on the threads.
+// result does not depend on the threads. Two as soon as each has a block, more while each keeps two.
 HWY_INLINE int64_t parts_of(int64_t rows, int64_t most) {
-  int64_t parts = 1;
+  int64_t parts = most > 1 && rows >= 2 * outer_block ? 2 : 1;
   while (parts < most && rows >= 2 * parts * 2 * outer_block) parts *= 2;
   return parts;
 }

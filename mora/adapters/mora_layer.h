@@ -51,6 +51,8 @@ class MoRALayer {
   virtual Tensor update(const Tensor& x, Context& context) const = 0;
   // The adapted linear, x·Wᵀ + b + f(x), in one op where the layer has one. W is the working weight.
   virtual Tensor forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const;
+  // Whether it adds to the loss or notes in the context what it did with each token of a batch.
+  virtual bool needs_all_tokens() const { return false; }
   // Trained tensors by their name inside the layer.
   using ParameterVisitor = FunctionRef<void(const std::string& name, Tensor& value)>;
   virtual void visit_parameters(ParameterVisitor visit) = 0;

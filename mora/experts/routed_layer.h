@@ -30,6 +30,7 @@ class RoutedLayer final : public MoRALayer {
                                             uint64_t seed, uint64_t index);
 
   Tensor update(const Tensor& x, Context& context) const override;
+  bool needs_all_tokens() const override { return true; }
   void visit_parameters(ParameterVisitor visit) override;
   // Where the router gives every token the same gates (its weights are 0, or each level has one expert) and there is
   // one step, the layer is static. Else these throw ConfigError: it is no one change of the weight.

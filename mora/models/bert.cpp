@@ -1,5 +1,6 @@
 #include "mora/models/bert.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/ops/arithmetic.h"
@@ -95,28 +96,49 @@ Tensor Bert::embed(const Sequences& s, Context& context) const {
   return (*embedding_norm_)(sum);  // (N, d)
 }
 
-Tensor Bert::attend(const Layer& layer, const Tensor& x, const Sequences& s, Context& context) const {
+// `wanted` are rows of x, `offsets` where their sequences begin.
+Tensor Bert::attend(const Layer& layer, const Tensor& x, const Tensor& wanted, const Indices& offsets,
+                    const Sequences& s, Context& context) const {
   const HfConfig& c = config();
-  const Shape heads{x.dim(0), c.num_attention_heads, c.head_dim};
-  const Tensor q = reshape(layer.query->forward(x, context), heads);  // (N, H, D)
-  const Tensor k = reshape(layer.key->forward(x, context), heads);
-  const Tensor v = reshape(layer.value->forward(x, context), heads);
-  const Tensor y = attention(q, k, v, s.offsets, s.offsets, {.scale = 1 / std::sqrt(double(c.head_dim))});
-  return layer.attention_output->forward(reshape(y, x.shape()), context);
+  const auto heads = [&c](const Tensor& y) { return reshape(y, {y.dim(0), c.num_attention_heads, c.head_dim}); };
+  const Tensor q = heads(layer.query->forward(wanted, context));  // (N or B, H, D)
+  const Tensor k = heads(layer.key->forward(x, context));
+  const Tensor v = heads(layer.value->forward(x, context));
+  const Tensor y = attention(q, k, v, offsets, s.offsets, {.scale = 1 / std::sqrt(double(c.head_dim))});
+  return layer.attention_output->forward(reshape(y, wanted.shape()), context);
 }
 
-Tensor Bert::block(const Layer& layer, const Tensor& x, const Sequences& s, Context& context) const {
-  const Tensor h = layer.attention_norm(attend(layer, x, s, context) + x);
+Tensor Bert::block(const Layer& layer, const Tensor& x, Wanted wanted, const Sequences& s, Context& context) const {
+  const bool all = wanted == Wanted::all;
+  const Tensor rows = all ? x : first_rows(x, s.offsets);
+  const Tensor h = layer.attention_norm(attend(layer, x, rows, all ? s.offsets : s.one_each, s, context) + rows);
   const Tensor inner = activate(config().activation, layer.intermediate->forward(h, context));  // (N, ffn)
   return layer.output_norm(layer.output->forward(inner, context) + h);
 }
 
-Tensor Bert::hidden_states(const Sequences& sequences, Context& context) const {
+Tensor Bert::run_blocks(Wanted of_the_last, const Sequences& sequences, Context& context) const {
   const Sequences s = checked(sequences);
   Tensor x = embed(s, context);
-  for (const Layer& layer : layers_)
-    x = run_block(x, context, [this, &layer, s](const Tensor& in, Context& c) { return block(layer, in, s, c); });
+  for (const Layer& layer : layers_) {
+    const Wanted wanted = &layer == &layers_.back() ? of_the_last : Wanted::all;
+    x = run_block(x, context,
+                  [this, &layer, wanted, s](const Tensor& in, Context& c) { return block(layer, in, wanted, s, c); });
+  }
   return x;
+}
+
+Tensor Bert::hidden_states(const Sequences& sequences, Context& context) const {
+  return run_blocks(Wanted::all, sequences, context);
+}
+
+// Of the last block only keys and values are of all tokens: most of its work is saved.
+Tensor Bert::first_states(const Sequences& sequences, Context& context) const {
+  const Layer& last = layers_.back();
+  const LinearSlot* const of_firsts[]{&last.query, &last.attention_output, &last.intermediate, &last.output};
+  const bool can_leave_out =
+      std::ranges::none_of(of_firsts, [](const auto* slot) { return (*slot)->needs_all_tokens(); });
+  if (!sequences.one_each.defined() || !can_leave_out) return Model::first_states(sequences, context);
+  return run_blocks(Wanted::firsts, sequences, context);
 }
 
 Tensor Bert::pooler(const Tensor& first, Context& context) const {

@@ -26,6 +26,7 @@ class Bert final : public Model {
   bool has_pooler() const override { return bool(pooler_); }
 
  protected:
+  Tensor first_states(const Sequences& sequences, Context& context) const override;
   void visit_weights(FunctionRef<void(Tensor& weight)> visit) override;
 
  private:
@@ -39,8 +40,12 @@ class Bert final : public Model {
   std::string layer_path(size_t i) const;  // without the prefix
   void read_pooler(const WeightReader& read);
   Tensor embed(const Sequences& sequences, Context& context) const;
-  Tensor attend(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
-  Tensor block(const Layer& layer, const Tensor& x, const Sequences& sequences, Context& context) const;
+  // The rows `wanted` of a block's output for its input x (N, d): all N, or the first of each sequence, (B, d).
+  enum class Wanted { all, firsts };
+  Tensor attend(const Layer& layer, const Tensor& x, const Tensor& wanted, const Indices& offsets,
+                const Sequences& sequences, Context& context) const;
+  Tensor block(const Layer& layer, const Tensor& x, Wanted wanted, const Sequences& sequences, Context& context) const;
+  Tensor run_blocks(Wanted of_the_last, const Sequences& sequences, Context& context) const;
 
   const BertNames& names_;
   std::string prefix_;  // "bert.", "roberta." or "distilbert."

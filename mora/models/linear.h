@@ -21,6 +21,8 @@ class Linear {
   virtual const std::shared_ptr<const kernels::FrozenWeight>& frozen() const = 0;
   // Whether nothing is added to the frozen weight.
   virtual bool is_plain() const { return false; }
+  // Whether x must be of all tokens of a batch, also where only some rows of y are read.
+  virtual bool needs_all_tokens() const { return false; }
 
   int64_t in() const { return frozen()->in(); }
   int64_t out() const { return frozen()->out(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/reduce.h"
@@ -9,17 +10,25 @@
 
 namespace mora {
 
+Indices consecutive(int64_t count) {
+  std::vector<int32_t> values(static_cast<size_t>(count));
+  std::iota(values.begin(), values.end(), 0);
+  return Tensor::from(values, {count});
+}
+
 Sequences to_sequences(const PackedBatch& batch) {
   const Shape rows{batch.tokens()};
   return {.ids = Tensor::from(batch.ids, rows),
           .positions = Tensor::from(batch.positions, rows),
           .type_ids = batch.type_ids.empty() ? Indices() : Tensor::from(batch.type_ids, rows),
-          .offsets = Tensor::from(batch.offsets, {int64_t(batch.offsets.size())})};
+          .offsets = Tensor::from(batch.offsets, {int64_t(batch.offsets.size())}),
+          .one_each = consecutive(int64_t(batch.offsets.size()))};
 }
 
 Sequences Sequences::to(Device device) const {
   Sequences there = *this;
-  for (Indices* part : {&there.ids, &there.positions, &there.type_ids, &there.offsets}) *part = part->to(device);
+  for (Indices* part : {&there.ids, &there.positions, &there.type_ids, &there.offsets, &there.one_each})
+    *part = part->to(device);
   return there;
 }
 
@@ -42,12 +51,19 @@ Tensor Model::pooler(const Tensor&, Context&) const {
   fail<ConfigError>("head.pooling: pooler: this {} model has no pooler weights; use cls or mean", config_.model_type);
 }
 
-Tensor Model::pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const {
-  const Indices offsets = sequences.offsets.to(device_);
-  if (pooling == Pooling::mean) return segment_mean(hidden, offsets);
-  const Tensor starts = offsets.tensor().alias({offsets.size() - 1}, {1}, offsets.tensor().offset());
-  const Tensor first = gather_rows(hidden, starts);  // (B, d)
+Tensor Model::pooled(const Sequences& sequences, Pooling pooling, Context& context) const {
+  const Sequences s = sequences.to(device_);
+  if (pooling == Pooling::mean) return segment_mean(hidden_states(s, context), s.offsets);
+  const Tensor first = first_states(s, context);
   return pooling == Pooling::pooler ? pooler(first, context) : first;
+}
+
+Tensor Model::first_states(const Sequences& sequences, Context& context) const {
+  return first_rows(hidden_states(sequences, context), sequences.offsets);
+}
+
+Tensor Model::first_rows(const Tensor& x, const Indices& offsets) {
+  return gather_rows(x, offsets.tensor().alias({offsets.size() - 1}, {1}, offsets.tensor().offset()));
 }
 
 const std::shared_ptr<const kernels::FrozenWeight>& Model::lm_head() const {

@@ -16,10 +16,11 @@ class KvCache;
 
 // A packed batch as tensors: N tokens of B sequences, one after the other, no padding. A model brings it to its device.
 struct Sequences {
-  Indices ids;               // (N)
-  Indices positions;         // (N), from 0 in each sequence; with a cache, from the number of tokens it holds
-  Indices type_ids = {};     // (N), or undefined: all 0
-  Indices offsets;           // (B+1)
+  Indices ids;            // (N)
+  Indices positions;      // (N), from 0 in each sequence; with a cache, from the number of tokens it holds
+  Indices type_ids = {};  // (N), or undefined: all 0
+  Indices offsets;        // (B+1)
+  Indices one_each = {};  // (B+1), 0 … B: the offsets of one token a sequence; or undefined, which costs time alone
   KvCache* cache = nullptr;  // decoding: these tokens follow those of the cache, and are added to it
 
   int64_t tokens() const { return ids.size(); }
@@ -27,6 +28,7 @@ struct Sequences {
   Sequences to(Device device) const;
 };
 Sequences to_sequences(const PackedBatch& batch);
+Indices consecutive(int64_t count);  // 0 … count−1
 
 // How a sequence becomes one vector.
 enum class Pooling {
@@ -79,7 +81,7 @@ class Model {
   virtual bool has_pooler() const { return false; }
 
   // The sequences' vectors (B, d).
-  Tensor pooled(const Tensor& hidden, const Sequences& sequences, Pooling pooling, Context& context) const;
+  Tensor pooled(const Sequences& sequences, Pooling pooling, Context& context) const;
 
   // Packs the linears and the head for training, one after the other, so that no more than one of them is there in both
   // forms; on a device: brings them there.
@@ -91,6 +93,10 @@ class Model {
   // The sequences on the model's device. Throws ShapeError unless all ids are below the vocabulary's size and all
   // positions below the longest sequence's.
   Sequences checked(const Sequences& sequences) const;
+  // The last hidden state of each sequence's first token, (B, d).
+  virtual Tensor first_states(const Sequences& sequences, Context& context) const;
+  // The first tokens' rows of x (N, d): (B, d).
+  static Tensor first_rows(const Tensor& x, const Indices& offsets);
   // The weights beside the linears and embeddings: those of norms.
   virtual void visit_weights(FunctionRef<void(Tensor& weight)> visit) = 0;
   // One block of the stack, x (N, d) → (N, d). With context.recompute its activations are not kept: `f` runs again in

@@ -203,8 +203,7 @@ std::vector<std::vector<float>> Scheduler::vectors_of(const std::vector<const st
   const Sequences sequences = to_sequences(batch);
   Context context;
   context.adapter_rows = {{.adapter = adapter}};
-  const Tensor hidden = model_.base().hidden_states(sequences, context);
-  const Tensor own = model_.base().pooled(hidden, sequences, pooling_.at(adapter), context),
+  const Tensor own = model_.base().pooled(sequences, pooling_.at(adapter), context),
                pooled = contiguous(cast(own, DType::f32)).to(cpu);  // (B, d)
   std::vector<std::vector<float>> vectors;
   for (int64_t b = 0; b < pooled.dim(0); ++b) vectors.push_back(unit_row(pooled, b));

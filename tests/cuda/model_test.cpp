@@ -42,8 +42,8 @@ TEST_P(FamilyOnDevice, ForwardIsAsOnTheProcessor) {
   if (here->lm_head()) expect_near(linear(hidden_there, there->lm_head()), linear(hidden, here->lm_head()), "logits");
   for (const Pooling pooling : {Pooling::pooler, Pooling::cls, Pooling::mean})
     if (pooling != Pooling::pooler || here->has_pooler())
-      expect_near(there->pooled(hidden_there, sequences, pooling, context),
-                  here->pooled(hidden, sequences, pooling, context), std::string(name_of(pooling)));
+      expect_near(there->pooled(sequences, pooling, context), here->pooled(sequences, pooling, context),
+                  std::string(name_of(pooling)));
 }
 
 // The cache's tokens too: a prompt, then token by token, two sequences together.

@@ -45,11 +45,11 @@ struct Family : ::testing::TestWithParam<const char*> {
 };
 
 // What …ForSequenceClassification puts on the first token, from the directory's own weights.
-Tensor class_logits(const Model& model, const std::filesystem::path& directory, const Tensor& hidden,
-                    const Sequences& sequences, Context& context) {
+Tensor class_logits(const Model& model, const std::filesystem::path& directory, const Sequences& sequences,
+                    Context& context) {
   const auto weights = SafetensorsWeights::open(directory);
   const std::string head = weights->contains("classifier.weight") ? "classifier" : "classifier.out_proj";
-  const Tensor pooled = model.pooled(hidden, sequences, Pooling::pooler, context);
+  const Tensor pooled = model.pooled(sequences, Pooling::pooler, context);
   return matmul(pooled, cast(weights->load(head + ".weight"), DType::f32), false, true) +
          cast(weights->load(head + ".bias"), DType::f32);
 }
@@ -59,7 +59,7 @@ TEST_P(Family, HiddenStatesAndLogitsAgreeWithTransformers) {
   const Sequences sequences = packed(both);
   const Tensor hidden = model->hidden_states(sequences, context);
   const Tensor logits =
-      model->lm_head() ? linear(hidden, model->lm_head()) : class_logits(*model, directory, hidden, sequences, context);
+      model->lm_head() ? linear(hidden, model->lm_head()) : class_logits(*model, directory, sequences, context);
   for (int64_t s = 0, begin = 0; s < 2; begin += int64_t(both[size_t(s++)].size())) {
     const int64_t count = int64_t(both[size_t(s)].size());
     expect_near(slice(hidden, 0, begin, count), expected.tensor(fmt::format("hidden.{}", s)), "hidden states");

@@ -19,7 +19,8 @@ inline Sequences packed(const std::vector<std::vector<int32_t>>& sequences, cons
   }
   return {.ids = Tensor::from(ids, {int64_t(ids.size())}),
           .positions = Tensor::from(positions, {int64_t(ids.size())}),
-          .offsets = Tensor::from(offsets, {int64_t(offsets.size())})};
+          .offsets = Tensor::from(offsets, {int64_t(offsets.size())}),
+          .one_each = consecutive(int64_t(offsets.size()))};
 }
 
 }  // namespace mora
