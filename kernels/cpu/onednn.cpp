@@ -110,24 +110,23 @@ Product& product(const Key& key) {
   return cache.emplace(key, make_product(key)).first->second;
 }
 
-// Calls f(begin, count) over blocks that cover [0, n) and have few sizes: 512, halves of it down to 16, and what is
-// left over. A primitive fits one shape, takes a third of a millisecond to make and keeps its code, and packed batches
-// rarely repeat their number of tokens. Where a block may be computed twice (`overlap`), the last one reaches back
-// instead of being a remainder of its own.
+// Calls f(begin, count) over blocks that cover [0, n) and have few sizes, multiples of 16 up to 512: a primitive fits one
+// shape, takes a third of a millisecond to make and keeps its code, and packed batches rarely repeat their number of
+// tokens. Where a block may be computed twice (`overlap`), the last one reaches back for whole units; else what is left
+// over is a block of its own.
 template <class F>
 void for_blocks(int64_t n, bool overlap, F f) {
-  int64_t count = 512 * ((threads() + 7) / 8);  // enough work for every thread
-  const int64_t unit = count / 32;
-  for (int64_t begin = 0; begin < n; begin += count) {
-    const int64_t left = n - begin;
-    while (count > left && count > unit) count /= 2;
-    if (count <= left)
-      f(begin, count);
-    else if (overlap && n >= unit)
-      f(n - unit, unit);
-    else
-      f(begin, left);
+  constexpr int64_t most_units = 32;
+  const int64_t unit = 16 * ((threads() + 7) / 8);  // so that a block is enough work for every thread
+  if (n < unit) return f(0, n);
+  const int64_t left = n % unit, units = n / unit + (overlap && left > 0 ? 1 : 0);
+  int64_t blocks = (units + most_units - 1) / most_units;
+  if (overlap && left > 0) blocks = std::max<int64_t>(blocks, 2);
+  for (int64_t i = 0; i < blocks; ++i) {
+    const int64_t begin = units * i / blocks * unit, count = units * (i + 1) / blocks * unit - begin;
+    f(std::min(begin, n - count), count);
   }
+  if (!overlap && left > 0) f(n - left, left);
 }
 
 }  // namespace
