@@ -1,7 +1,5 @@
 #include "kernels/mora_operator.h"
 
-#include "kernels/matmul.h"
-
 namespace mora::kernels {
 namespace {
 
@@ -32,15 +30,16 @@ void MoraOperator::check() const {
   require<ShapeError>(!rotates || rank % 2 == 0, "mora: a rotation of rank {}: expected an even rank", rank);
 }
 
-void compose_mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
+void compose_mora_linear(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  linear(x, w, y);
   Tensor s = narrow_of(x, op), z = narrow_of(x, op), z_rows = rows_of(z);
   mora_compress(x, s, op);
   matmul(rows_of(s), m, z_rows, {.transpose_b = true});
   mora_decompress(z, y, op, true);
 }
 
-void compose_mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
-                                  const MoraOperator& op) {
+void compose_mora_linear_backward(const Tensor& x, const FrozenWeight& w, const Tensor& m, const Tensor& gy, Tensor& gx,
+                                  Tensor& gm, const MoraOperator& op) {
   Tensor gz = narrow_of(x, op), s = narrow_of(x, op), s_rows = rows_of(s);
   mora_decompress_adjoint(gy, gz, op);
   if (gm.defined()) {
@@ -48,6 +47,7 @@ void compose_mora_update_backward(const Tensor& x, const Tensor& m, const Tensor
     matmul(rows_of(gz), s_rows, gm, {.transpose_a = true});
   }
   if (!gx.defined()) return;
+  linear_backward(gy, w, gx);
   matmul(rows_of(gz), m, s_rows, {});  // the gradient of s
   mora_compress_adjoint(s, gx, op, true);
 }

@@ -3,7 +3,7 @@
 // other's backward.
 #pragma once
 
-#include "kernels/dispatch.h"
+#include "kernels/matmul.h"
 
 namespace mora::kernels {
 
@@ -42,16 +42,16 @@ MORA_KERNEL(mora_decompress, const Tensor& z, Tensor& y, const MoraOperator& op,
 // gz = Dᵀ(gy).
 MORA_KERNEL(mora_decompress_adjoint, const Tensor& gy, Tensor& gz, const MoraOperator& op);
 
-// y += D(C(x)·Mᵀ).  M (r̂, r̂) of x's dtype
-MORA_KERNEL(mora_update, const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op);
-// gx += Cᵀ(gz·M), gM = gzᵀ·C(x), gz = Dᵀ(gy); each where defined.
-MORA_KERNEL(mora_update_backward, const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
-            const MoraOperator& op);
+// A frozen linear with a MoRA: y = x·Wᵀ + c + D(C(x)·Mᵀ).  M (r̂, r̂) of x's dtype
+MORA_KERNEL(mora_linear, const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op);
+// gx = gy·W + Cᵀ(gz·M), gM = gzᵀ·C(x), gz = Dᵀ(gy); each where defined.
+MORA_KERNEL(mora_linear_backward, const Tensor& x, const FrozenWeight& w, const Tensor& m, const Tensor& gy, Tensor& gx,
+            Tensor& gm, const MoraOperator& op);
 
-// Both by the kernels above and matmul, on any device, of tensors that were checked: what has no kernel of its own, or
-// none for these sizes.
-void compose_mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op);
-void compose_mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
-                                  const MoraOperator& op);
+// Both by linear, the kernels above and matmul, on any device, of tensors that were checked: what has no kernel of its
+// own, or none for these sizes.
+void compose_mora_linear(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op);
+void compose_mora_linear_backward(const Tensor& x, const FrozenWeight& w, const Tensor& m, const Tensor& gy, Tensor& gx,
+                                  Tensor& gm, const MoraOperator& op);
 
 }  // namespace mora::kernels

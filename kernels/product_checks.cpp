@@ -98,8 +98,7 @@ void check_operator(std::string_view op, const Tensor& wide, const Tensor& narro
                       name_of(narrow.dtype()));
 }
 
-void check_mora_update(std::string_view op, const Tensor& x, const Tensor& m, const Tensor& y,
-                       const MoraOperator& sizes) {
+void check_mora(std::string_view op, const Tensor& x, const Tensor& m, const Tensor& y, const MoraOperator& sizes) {
   sizes.check();
   require<ShapeError>(x.shape() == Shape({y.dim(0), sizes.in}) && y.shape() == Shape({x.dim(0), sizes.out}) &&
                           m.shape() == Shape({sizes.rank, sizes.rank}),

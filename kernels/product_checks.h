@@ -31,8 +31,7 @@ void check_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& gy
 void check_operator(std::string_view op, const Tensor& wide, const Tensor& narrow, int64_t width,
                     const MoraOperator& sizes);
 // x (N, k), M (r̂, r̂), y (N, d).
-void check_mora_update(std::string_view op, const Tensor& x, const Tensor& m, const Tensor& y,
-                       const MoraOperator& sizes);
+void check_mora(std::string_view op, const Tensor& x, const Tensor& m, const Tensor& y, const MoraOperator& sizes);
 
 // kernels/lora.h
 void check_lora(std::string_view op, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& y,

@@ -38,8 +38,7 @@ struct LoraLinear {
     return {Meta{{x.shape[0], d}, x.dtype, x.device}, Meta{{x.shape[0], a.shape[0]}, x.dtype, x.device}};
   }
   void forward(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h) const {
-    kernels::linear(x, *w, y);
-    kernels::lora_update(x, a, b, y, h, scale);
+    kernels::lora_linear(x, *w, a, b, y, h, scale);
   }
   Tensors composite(const Tensor& x, const Tensor& a, const Tensor& b) const {
     return {linear(x, w) + mora::matmul(mora::matmul(x, a, false, true) * scale, b, false, true), Tensor()};
@@ -62,8 +61,7 @@ struct LoraLinearBackward {
   }
   void forward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& gy, Tensor& gx, Tensor& ga,
                Tensor& gb) const {
-    if (need[0]) kernels::linear_backward(gy, *op.w, gx);
-    kernels::lora_update_backward(x, a, b, h, gy, gx, ga, gb, op.scale);
+    kernels::lora_linear_backward(x, *op.w, a, b, h, gy, gx, ga, gb, op.scale);
   }
   Tensors composite(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& gy) const {
     return composite_backward(op, gy, need, x, a, b);
@@ -91,10 +89,7 @@ struct MoraLinear {
                         name_of(m.dtype));
     return {{x.shape[0], op.out}, x.dtype, x.device};
   }
-  void forward(const Tensor& x, const Tensor& m, Tensor& y) const {
-    kernels::linear(x, *w, y);
-    kernels::mora_update(x, m, y, op);
-  }
+  void forward(const Tensor& x, const Tensor& m, Tensor& y) const { kernels::mora_linear(x, *w, m, y, op); }
   Tensor composite(const Tensor& x, const Tensor& m) const {
     const Tensor s = apply(MoraCompress{op}, x);
     const Tensor z = mora::matmul(mora::reshape(s, {-1, op.rank}), m, false, true);
@@ -115,8 +110,7 @@ struct MoraLinearBackward {
     return {need[0] ? std::optional(x) : std::nullopt, need[1] ? std::optional(m) : std::nullopt};
   }
   void forward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm) const {
-    if (need[0]) kernels::linear_backward(gy, *op.w, gx);
-    kernels::mora_update_backward(x, m, gy, gx, gm, op.op);
+    kernels::mora_linear_backward(x, *op.w, m, gy, gx, gm, op.op);
   }
   Tensors composite(const Tensor& x, const Tensor& m, const Tensor& gy) const {
     return composite_backward(op, gy, need, x, m);

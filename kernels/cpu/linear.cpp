@@ -6,6 +6,7 @@
 #include "kernels/copy.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
+#include "kernels/cpu/linear_rows.h"
 #include "kernels/cpu/onednn.h"
 
 namespace mora::kernels {
@@ -126,13 +127,13 @@ FrozenWeight::Resident FrozenWeight::resident(Device device, DType dtype) const 
 namespace cpu {
 namespace {
 
-using Direction = FrozenWeight::Packed::Direction;
+using Packed = FrozenWeight::Packed;
 
 // f64: as it is, or a copy. Only gradient checks come here.
-void multiply_f64(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction) {
+void multiply_f64(const Tensor& x, const FrozenWeight& w, Tensor& y, Packed::Direction direction) {
   auto& packed = w.packed();
   if (!packed.f64_weight.defined()) packed.f64_weight = as_dtype(w.weight(), DType::f64);
-  const bool forward = direction == Direction::forward;
+  const bool forward = direction == Packed::forward;
   if (forward && w.bias().defined()) {
     if (!packed.f64_bias.defined()) packed.f64_bias = as_dtype(w.bias(), DType::f64);
     kernels::copy(packed.f64_bias.alias(y.shape(), {0, 1}, packed.f64_bias.offset()), y);
@@ -141,7 +142,7 @@ void multiply_f64(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction d
                   {.transpose_b = forward, .accumulate = forward && packed.f64_bias.defined()});
 }
 
-void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction) {
+void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Packed::Direction direction) {
   if (y.numel() == 0) return;
   if (x.dtype() == DType::f64) return multiply_f64(x, w, y, direction);
   const DType dtype = product_dtype(x.dtype());
@@ -171,14 +172,34 @@ GemvTerm gemv_term(const FrozenWeight& w, DType x, void* y) {
 
 void linear(const Tensor& x, const FrozenWeight& w, Tensor& y) {
   check_linear("linear", x, w.in(), y, w.out());
-  if (!takes_gemv(x)) return multiply(x, w, y, Direction::forward);
+  if (!takes_gemv(x)) return multiply(x, w, y, Packed::forward);
   const GemvTerm term = gemv_term(w, x.dtype(), y.mutable_raw());
   gemv(x, {&term, 1});
 }
 
 void linear_backward(const Tensor& gy, const FrozenWeight& w, Tensor& gx) {
   check_linear("linear_backward", gy, w.out(), gx, w.in());
-  multiply(gy, w, gx, Direction::backward);
+  multiply(gy, w, gx, Packed::backward);
+}
+
+LinearRows::LinearRows(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction, int64_t pieces) {
+  const bool forward = direction == Direction::forward;
+  check_linear(forward ? "linear" : "linear_backward", x, forward ? w.in() : w.out(), y, forward ? w.out() : w.in());
+  const int64_t rows = x.dim(0), count = threads();
+  const bool busy = pieces % count == 0 || pieces >= 4 * count;  // every thread, nearly all the time
+  if (x.dtype() == DType::f64 || x.dtype() != product_dtype(x.dtype()) || rows < least_rows_alone * count || !busy) {
+    forward ? cpu::linear(x, w, y) : cpu::linear_backward(x, w, y);
+    return;
+  }
+  matrix_ = &w.packed().packed(w, forward ? Packed::forward : Packed::backward, x.dtype());
+  x_ = static_cast<const std::byte*>(x.raw());
+  y_ = static_cast<std::byte*>(y.mutable_raw());
+  x_row_ = x.dim(1) * int64_t(size_of(x.dtype()));
+  y_row_ = y.dim(1) * int64_t(size_of(y.dtype()));
+}
+
+void LinearRows::operator()(int64_t begin, int64_t end) const {
+  if (matrix_) matrix_->multiply_alone(x_ + begin * x_row_, y_ + begin * y_row_, end - begin);
 }
 
 }  // namespace cpu

@@ -1,8 +1,12 @@
-// y = op(a)·op(b) [+ y] and y = x·B + c by oneDNN: one engine, one stream, primitives cached by shape.
+// y = op(a)·op(b) [+ y] and y = x·B + c by oneDNN: one engine, a stream a thread, primitives cached by shape.
 #include "kernels/cpu/onednn.h"
+
+#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
+#include <list>
+#include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 #include <vector>
@@ -20,7 +24,7 @@ const dnnl::engine& engine() {
 }
 
 dnnl::stream& stream() {
-  static dnnl::stream s(engine());
+  thread_local dnnl::stream s(engine());
   return s;
 }
 
@@ -51,11 +55,12 @@ struct KeyHash {
   }
 };
 
-// A primitive and its arguments, whose pointers are set before each execution.
+// A primitive and its arguments, whose pointers are set before each execution. Of one thread.
 struct Product {
   dnnl::matmul primitive;
   dnnl::memory::desc b_layout;
   dnnl::memory x, y;
+  std::vector<std::byte> scratchpad;
   std::unordered_map<int, dnnl::memory> arguments;
 
   void run(const void* x_data, const dnnl::memory& b, const dnnl::memory* bias, void* y_data) {
@@ -75,6 +80,7 @@ dnnl::matmul::primitive_desc describe(const Key& key) {
   const auto bias = matrix(1, g.n, DType::f32, Tag::ab);
   const auto y = matrix(g.m, g.n, g.output, Tag::ab);
   dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (g.accumulate) {
     dnnl::post_ops sum;
     sum.append_sum(1.0f);
@@ -89,35 +95,38 @@ dnnl::matmul::primitive_desc describe(const Key& key) {
 }
 
 Product make_product(const Key& key) {
+  if (omp_in_parallel()) omp_set_num_threads(1);  // of this thread: the primitive is planned for it alone
   const auto description = describe(key);
   Product p;
   p.primitive = dnnl::matmul(description);
   p.b_layout = description.weights_desc();
   p.x = dnnl::memory(description.src_desc(), engine(), DNNL_MEMORY_NONE);
   p.y = dnnl::memory(description.dst_desc(), engine(), DNNL_MEMORY_NONE);
-  p.arguments = {{DNNL_ARG_SRC, p.x}, {DNNL_ARG_DST, p.y}};
+  const auto scratchpad = description.scratchpad_desc();
+  p.scratchpad.resize(scratchpad.get_size());
+  p.arguments = {{DNNL_ARG_SRC, p.x},
+                 {DNNL_ARG_DST, p.y},
+                 {DNNL_ARG_SCRATCHPAD, dnnl::memory(scratchpad, engine(), p.scratchpad.data())}};
   return p;
 }
 
 Product& product(const Key& key) {
-  constexpr size_t most = 1024;
-  static std::unordered_map<Key, Product, KeyHash> cache = [] {
-    dnnl::set_primitive_cache_capacity(0);  // oneDNN's own cache would keep each primitive a second time
-    return std::unordered_map<Key, Product, KeyHash>();
-  }();
+  constexpr size_t most = 1024;  // as in oneDNN's own cache, by which threads share the code of a primitive
+  thread_local std::unordered_map<Key, Product, KeyHash> cache;
   if (auto found = cache.find(key); found != cache.end()) return found->second;
   if (cache.size() >= most) cache.clear();
   return cache.emplace(key, make_product(key)).first->second;
 }
 
-// Calls f(begin, count) over blocks that cover [0, n) and have few sizes, multiples of 16 up to 512: a primitive fits one
-// shape, takes a third of a millisecond to make and keeps its code, and packed batches rarely repeat their number of
-// tokens. Where a block may be computed twice (`overlap`), the last one reaches back for whole units; else what is left
-// over is a block of its own.
+constexpr int64_t row_unit = 16;
+
+// Calls f(begin, count) over blocks that cover [0, n) and have few sizes, multiples of `unit` up to 32 of them: a
+// primitive fits one shape, takes a third of a millisecond to make and keeps its code, and packed batches rarely repeat
+// their number of tokens. Where a block may be computed twice (`overlap`), the last one reaches back for whole units;
+// else what is left over is a block of its own.
 template <class F>
-void for_blocks(int64_t n, bool overlap, F f) {
+void for_blocks(int64_t n, int64_t unit, bool overlap, F f) {
   constexpr int64_t most_units = 32;
-  const int64_t unit = 16 * ((threads() + 7) / 8);  // so that a block is enough work for every thread
   if (n < unit) return f(0, n);
   const int64_t left = n % unit, units = n / unit + (overlap && left > 0 ? 1 : 0);
   int64_t blocks = (units + most_units - 1) / most_units;
@@ -128,6 +137,9 @@ void for_blocks(int64_t n, bool overlap, F f) {
   }
   if (!overlap && left > 0) f(n - left, left);
 }
+
+// The unit of blocks that are enough work for every thread.
+int64_t unit_of_all() { return row_unit * ((threads() + 7) / 8); }
 
 }  // namespace
 
@@ -143,12 +155,12 @@ void gemm_onednn(const Gemm& g, const void* a, const void* b, void* y) {
   };
   Gemm part = g;
   if (!g.transpose_a) {
-    for_blocks(g.m, !g.accumulate, [&](int64_t begin, int64_t count) {
+    for_blocks(g.m, unit_of_all(), !g.accumulate, [&](int64_t begin, int64_t count) {
       part.m = count;
       run(part, begin * g.k, 0, begin * g.n);
     });
   } else if (!g.transpose_b && g.output == DType::f32) {
-    for_blocks(g.k, false, [&](int64_t begin, int64_t count) {
+    for_blocks(g.k, unit_of_all(), false, [&](int64_t begin, int64_t count) {
       part.k = count;
       part.accumulate = g.accumulate || begin > 0;
       run(part, begin * g.m, begin * g.n, 0);
@@ -167,7 +179,8 @@ struct PackedMatrix::Impl {
   DType dtype;
   Tensor bias;
   dnnl::memory bias_memory;
-  std::vector<Form> forms;  // nearly always one: the layout hardly depends on the number of rows
+  std::list<Form> forms;  // nearly always one: the layout hardly depends on the number of rows
+  std::mutex forms_mutex;
 
   void add_form(dnnl::memory source, const dnnl::memory::desc& layout) {
     Form form;
@@ -179,6 +192,7 @@ struct PackedMatrix::Impl {
   }
 
   const dnnl::memory& in_layout(const dnnl::memory::desc& layout) {
+    const std::lock_guard lock(forms_mutex);
     for (const Form& form : forms)
       if (form.memory.get_desc() == layout) return form.memory;
     add_form(forms.front().memory, layout);
@@ -188,6 +202,16 @@ struct PackedMatrix::Impl {
   Product& for_rows(int64_t rows) const {
     return product(
         {.gemm = {.m = rows, .n = n, .k = k, .input = dtype, .output = dtype}, .packed = true, .bias = bias.defined()});
+  }
+
+  // Rows [begin, end) of y.
+  void multiply(const void* x, void* y, int64_t begin, int64_t end, int64_t unit) {
+    const int64_t x_row = k * int64_t(size_of(dtype)), y_row = n * int64_t(size_of(dtype));
+    for_blocks(end - begin, unit, true, [&](int64_t first, int64_t count) {
+      Product& p = for_rows(count);
+      p.run(static_cast<const std::byte*>(x) + (begin + first) * x_row, in_layout(p.b_layout),
+            bias.defined() ? &bias_memory : nullptr, static_cast<std::byte*>(y) + (begin + first) * y_row);
+    });
   }
 };
 
@@ -206,13 +230,14 @@ PackedMatrix::PackedMatrix(const Tensor& b, bool transposed, const Tensor& bias)
 PackedMatrix::~PackedMatrix() = default;
 
 void PackedMatrix::multiply(const void* x, void* y, int64_t rows) const {
-  const int64_t x_row = impl_->k * int64_t(size_of(impl_->dtype));
-  const int64_t y_row = impl_->n * int64_t(size_of(impl_->dtype));
-  for_blocks(rows, true, [&](int64_t begin, int64_t count) {
-    Product& p = impl_->for_rows(count);
-    p.run(static_cast<const std::byte*>(x) + begin * x_row, impl_->in_layout(p.b_layout),
-          impl_->bias.defined() ? &impl_->bias_memory : nullptr, static_cast<std::byte*>(y) + begin * y_row);
+  if (rows < least_rows_alone * threads()) return impl_->multiply(x, y, 0, rows, unit_of_all());
+  parallel_for((rows + row_unit - 1) / row_unit, 1, [&](int64_t begin, int64_t end) {
+    impl_->multiply(x, y, begin * row_unit, std::min(rows, end * row_unit), row_unit);
   });
+}
+
+void PackedMatrix::multiply_alone(const void* x, void* y, int64_t rows) const {
+  impl_->multiply(x, y, 0, rows, row_unit);
 }
 
 int64_t PackedMatrix::bytes() const {

@@ -8,6 +8,9 @@
 
 namespace mora::kernels::cpu {
 
+// With fewer rows a thread its product is limited by reading B.
+inline constexpr int64_t least_rows_alone = 192;
+
 // A right factor B (k, n), packed once into the layout oneDNN likes best, with an optional bias c (n): y = x·B + c.
 class PackedMatrix {
  public:
@@ -17,8 +20,10 @@ class PackedMatrix {
   PackedMatrix(const PackedMatrix&) = delete;
   PackedMatrix& operator=(const PackedMatrix&) = delete;
 
-  // x (rows, k) → y (rows, n), both of b's dtype.
+  // x (rows, k) → y (rows, n), both of b's dtype, by all threads.
   void multiply(const void* x, void* y, int64_t rows) const;
+  // The same by the calling thread of a parallel region; others may call it at the same time.
+  void multiply_alone(const void* x, void* y, int64_t rows) const;
   int64_t bytes() const;
 
  private:

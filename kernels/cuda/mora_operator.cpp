@@ -71,15 +71,15 @@ void mora_decompress_adjoint(const Tensor& gy, Tensor& gz, const MoraOperator& o
             [&](const OperatorSide& side) { launch_operator_gather(side, gy.dim(0), view(gy), output(gz)); });
 }
 
-void mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
-  check_mora_update("mora_update", x, m, y, op);
-  compose_mora_update(x, m, y, op);
+void mora_linear(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  check_mora("mora_linear", x, m, y, op);
+  compose_mora_linear(x, w, m, y, op);
 }
 
-void mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
-                          const MoraOperator& op) {
-  check_mora_update("mora_update_backward", x, m, gy, op);
-  compose_mora_update_backward(x, m, gy, gx, gm, op);
+void mora_linear_backward(const Tensor& x, const FrozenWeight& w, const Tensor& m, const Tensor& gy, Tensor& gx,
+                          Tensor& gm, const MoraOperator& op) {
+  check_mora("mora_linear_backward", x, m, gy, op);
+  compose_mora_linear_backward(x, w, m, gy, gx, gm, op);
 }
 
 }  // namespace mora::kernels::cuda

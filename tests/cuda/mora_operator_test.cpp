@@ -27,17 +27,18 @@ void expect_operator(const MoraOperator& op, int64_t tokens, DType dtype) {
   });
 }
 
-void expect_update(const MoraOperator& op, int64_t tokens, DType dtype) {
+void expect_linear(const MoraOperator& op, int64_t tokens, DType dtype) {
   SCOPED_TRACE(fmt::format("kind {} k {} d {} r̂ {} {}", int(op.kind), op.in, op.out, op.rank, name_of(dtype)));
   const Shape in{tokens, op.in}, out{tokens, op.out}, square{op.rank, op.rank};
   const auto random = [&](const Shape& shape, uint64_t seed) {
     return tensor_of(normal_values(shape.numel(), seed), shape, dtype);
   };
-  const Tensors tensors = {random(in, 1),  random(square, 2), random(out, 3),
-                           random(out, 4), random(in, 5),     unwritten(square, dtype)};
+  const kernels::FrozenWeight w(random({op.out, op.in}, 4), random({op.out}, 5));
+  const Tensors tensors = {random(in, 1),         random(square, 2),    random(out, 3),
+                           unwritten(out, dtype), unwritten(in, dtype), unwritten(square, dtype)};
   expect_twins(tensors, 40 * tolerance(dtype), [&](Tensors& t) {  // sums over the tokens, and s and z rounded to dtype
-    kernels::mora_update(t[0], t[1], t[3], op);
-    kernels::mora_update_backward(t[0], t[1], t[2], t[4], t[5], op);
+    kernels::mora_linear(t[0], w, t[1], t[3], op);
+    kernels::mora_linear_backward(t[0], w, t[1], t[2], t[4], t[5], op);
   });
 }
 
@@ -63,7 +64,7 @@ TEST(SimtMoraOperator, EveryDTypeInPacks) {
 TEST(SimtMoraOperator, Updates) {
   for (int kind = 0; kind < kinds; ++kind)
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
-      expect_update({OperatorKind(kind), 25, 31, 6}, 5, dtype);
+      expect_linear({OperatorKind(kind), 25, 31, 6}, 5, dtype);
 }
 
 TEST(SimtMoraOperator, NoTokensAndMany) {

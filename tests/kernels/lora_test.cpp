@@ -1,4 +1,4 @@
-// The update of a low-rank adapter by blocks of tokens against plain products in f64.
+// A linear with a low-rank adapter, by chunks of tokens, against plain products in f64.
 #include "kernels/lora.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ struct Sizes {
 };
 // Blocks, parts and tiles that are full and not; one column; ranks of either tile; what goes by plain products.
 constexpr Sizes sizes[] = {{32, 16, 16, 8},  {49, 20, 37, 4},   {131, 100, 60, 3}, {200, 33, 64, 16},
-                           {400, 64, 96, 8}, {800, 48, 31, 12}, {100, 1, 7, 1},    {33, 70, 1, 32},
+                           {400, 64, 96, 8}, {839, 48, 31, 12}, {100, 1, 7, 1},    {33, 70, 1, 32},
                            {31, 16, 16, 8},  {0, 16, 16, 8},    {40, 20, 30, 33},  {64, 3000, 40, 24}};
 
 struct Results {
@@ -29,23 +29,23 @@ struct Results {
   std::array<Tensor, 5> all() const { return {y, h, gx, ga, gb}; }
 };
 
-// With y and gx added to what is there.
-Results updated(const Sizes& s, DType dtype) {
+Results results(const Sizes& s, DType dtype) {
   const auto random = [&](const Shape& shape, uint64_t seed) { return test::short_normal(shape, seed, dtype); };
   const auto [n, k, d, r] = s;
   const Tensor x = random({n, k}, 1), a = random({r, k}, 2), b = random({d, r}, 3), gy = random({n, d}, 4);
-  Results out{random({n, d}, 5), Tensor::empty({n, r}, dtype), random({n, k}, 6), Tensor::empty({r, k}, dtype),
-              Tensor::empty({d, r}, dtype)};
-  lora_update(x, a, b, out.y, out.h, 0.5);
-  lora_update_backward(x, a, b, out.h, gy, out.gx, out.ga, out.gb, 0.5);
+  const FrozenWeight w(random({d, k}, 5), random({d}, 6));
+  const auto empty = [&](const Shape& shape) { return Tensor::empty(shape, dtype); };
+  Results out{empty({n, d}), empty({n, r}), empty({n, k}), empty({r, k}), empty({d, r})};
+  lora_linear(x, w, a, b, out.y, out.h, 0.5);
+  lora_linear_backward(x, w, a, b, out.h, gy, out.gx, out.ga, out.gb, 0.5);
   return out;
 }
 
-TEST(Lora, UpdatesArePlainProductsInF64) {
+TEST(Lora, ResultsArePlainProductsInF64) {
   for (const Sizes& s : sizes) {
-    const auto expected = updated(s, DType::f64).all();
+    const auto expected = results(s, DType::f64).all();
     for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-      const auto got = updated(s, dtype).all();
+      const auto got = results(s, dtype).all();
       for (size_t i = 0; i < expected.size(); ++i) {
         const Values values = values_of(expected[i]);
         EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * test::largest(values))
@@ -55,12 +55,12 @@ TEST(Lora, UpdatesArePlainProductsInF64) {
   }
 }
 
-TEST(Lora, UpdatesDoNotDependOnTheThreads) {
+TEST(Lora, ResultsDoNotDependOnTheThreads) {
   const int before = threads();
   set_threads(1);
-  const auto alone = updated({700, 100, 60, 8}, DType::f32).all();
+  const auto alone = results({700, 100, 60, 8}, DType::f32).all();
   set_threads(3);
-  const auto together = updated({700, 100, 60, 8}, DType::f32).all();
+  const auto together = results({700, 100, 60, 8}, DType::f32).all();
   set_threads(before);
   for (size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(values_of(alone[i]), values_of(together[i])) << i;
 }
@@ -71,12 +71,13 @@ TEST(Lora, BackwardComputesWhatIsAskedAlone) {
   };
   const Tensor x = random({50, 20}, 1), a = random({4, 20}, 2), b = random({30, 4}, 3), h = random({50, 4}, 4),
                gy = random({50, 30}, 5);
+  const FrozenWeight w(random({30, 20}, 6), {});
   Tensor gx = Tensor::zeros({50, 20}), ga = Tensor::empty({4, 20}), gb = Tensor::empty({30, 4}), none;
-  lora_update_backward(x, a, b, h, gy, gx, ga, gb, 2);
+  lora_linear_backward(x, w, a, b, h, gy, gx, ga, gb, 2);
   Tensor gx_alone = Tensor::zeros({50, 20}), ga_alone = Tensor::empty({4, 20}), gb_alone = Tensor::empty({30, 4});
-  lora_update_backward(x, a, b, h, gy, gx_alone, none, none, 2);
-  lora_update_backward(x, a, b, h, gy, none, ga_alone, none, 2);
-  lora_update_backward(x, a, b, h, gy, none, none, gb_alone, 2);
+  lora_linear_backward(x, w, a, b, h, gy, gx_alone, none, none, 2);
+  lora_linear_backward(x, w, a, b, h, gy, none, ga_alone, none, 2);
+  lora_linear_backward(x, w, a, b, h, gy, none, none, gb_alone, 2);
   EXPECT_EQ(values_of(gx), values_of(gx_alone));
   EXPECT_EQ(values_of(ga), values_of(ga_alone));
   EXPECT_EQ(values_of(gb), values_of(gb_alone));
@@ -85,9 +86,11 @@ TEST(Lora, BackwardComputesWhatIsAskedAlone) {
 TEST(Lora, RefusesWhatDoesNotFit) {
   const Tensor x = Tensor::zeros({40, 4}), a = Tensor::zeros({2, 4}), b = Tensor::zeros({6, 2});
   Tensor y = Tensor::zeros({40, 6}), h = Tensor::zeros({40, 2}), wide = Tensor::zeros({40, 3});
-  EXPECT_THROW(lora_update(x, a, b, y, wide, 1), ShapeError);
-  EXPECT_THROW(lora_update(x, b, a, y, h, 1), ShapeError);
-  EXPECT_THROW(lora_update(x, Tensor::zeros({2, 4}, DType::bf16), b, y, h, 1), DTypeError);
+  const FrozenWeight w(Tensor::zeros({6, 4}), {}), other(Tensor::zeros({6, 5}), {});
+  EXPECT_THROW(lora_linear(x, w, a, b, y, wide, 1), ShapeError);
+  EXPECT_THROW(lora_linear(x, w, b, a, y, h, 1), ShapeError);
+  EXPECT_THROW(lora_linear(x, other, a, b, y, h, 1), ShapeError);
+  EXPECT_THROW(lora_linear(x, w, Tensor::zeros({2, 4}, DType::bf16), b, y, h, 1), DTypeError);
 }
 
 }  // namespace

@@ -203,26 +203,28 @@ TEST(MoraOperator, DecompressAddsWhereAsked) {
     }
 }
 
-// y, gx and gM of an update in `dtype`, with y and gx added to what is there.
-std::array<Tensor, 3> updated(const MoraOperator& op, int64_t tokens, DType dtype) {
+// y, gx and gM of a linear with a MoRA in `dtype`.
+std::array<Tensor, 3> results(const MoraOperator& op, int64_t tokens, DType dtype) {
   const auto random = [&](const Shape& shape, uint64_t seed) { return test::short_normal(shape, seed, dtype); };
   const Tensor x = random({tokens, op.in}, 1), m = random({op.rank, op.rank}, 2), gy = random({tokens, op.out}, 3);
-  Tensor y = random({tokens, op.out}, 4), gx = random({tokens, op.in}, 5), gm = Tensor::empty(m.shape(), dtype);
-  mora_update(x, m, y, op);
-  mora_update_backward(x, m, gy, gx, gm, op);
+  const FrozenWeight w(random({op.out, op.in}, 4), random({op.out}, 5));
+  Tensor y = Tensor::empty(gy.shape(), dtype), gx = Tensor::empty(x.shape(), dtype),
+         gm = Tensor::empty(m.shape(), dtype);
+  mora_linear(x, w, m, y, op);
+  mora_linear_backward(x, w, m, gy, gx, gm, op);
   return {y, gx, gm};
 }
 
-TEST(MoraOperator, UpdatesAreTheirOperatorsInF64) {
+TEST(MoraOperator, LinearsAreTheirOperatorsInF64) {
   constexpr Sizes more[] = {{48, 64, 16}, {100, 60, 26}, {90, 200, 34}};
   for (OperatorKind kind : kinds)
     for (int64_t tokens : {0, 1, 7, 131})
       for (const auto& list : {std::span<const Sizes>(sizes), std::span<const Sizes>(more)})
         for (const Sizes& s : list) {
           const MoraOperator op{kind, s.k, s.d, s.rank};
-          const auto expected = updated(op, tokens, DType::f64);
+          const auto expected = results(op, tokens, DType::f64);
           for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-            const auto got = updated(op, tokens, dtype);
+            const auto got = results(op, tokens, dtype);
             for (size_t i = 0; i < 3; ++i) {
               const Values values = values_of(expected[i]);
               EXPECT_LE(test::difference(values_of(got[i]), values), 4 * test::tolerance(dtype) * test::largest(values))
@@ -233,14 +235,14 @@ TEST(MoraOperator, UpdatesAreTheirOperatorsInF64) {
         }
 }
 
-TEST(MoraOperator, UpdatesDoNotDependOnTheThreads) {
+TEST(MoraOperator, LinearsDoNotDependOnTheThreads) {
   const int before = threads();
   for (OperatorKind kind : {sharing, rotation}) {
     const MoraOperator op{kind, 100, 60, 26};
     set_threads(1);
-    const auto alone = updated(op, 700, DType::f32);
+    const auto alone = results(op, 700, DType::f32);
     set_threads(3);
-    const auto together = updated(op, 700, DType::f32);
+    const auto together = results(op, 700, DType::f32);
     for (size_t i = 0; i < 3; ++i) EXPECT_EQ(values_of(alone[i]), values_of(together[i])) << int(kind) << " " << i;
   }
   set_threads(before);
@@ -251,11 +253,12 @@ TEST(MoraOperator, BackwardComputesWhatIsAskedAlone) {
   const Tensor x = tensor_of(normal_values(75, 1), {3, 25}, DType::f32),
                m = tensor_of(normal_values(36, 2), {6, 6}, DType::f32);
   const Tensor gy = tensor_of(normal_values(93, 3), {3, 31}, DType::f32);
+  const FrozenWeight w(tensor_of(normal_values(775, 4), {31, 25}, DType::f32), {});
   Tensor gx = Tensor::zeros({3, 25}), gm = Tensor::zeros({6, 6}), none;
-  mora_update_backward(x, m, gy, gx, gm, op);
+  mora_linear_backward(x, w, m, gy, gx, gm, op);
   Tensor gx_alone = Tensor::zeros({3, 25}), gm_alone = Tensor::zeros({6, 6});
-  mora_update_backward(x, m, gy, gx_alone, none, op);
-  mora_update_backward(x, m, gy, none, gm_alone, op);
+  mora_linear_backward(x, w, m, gy, gx_alone, none, op);
+  mora_linear_backward(x, w, m, gy, none, gm_alone, op);
   EXPECT_EQ(values_of(gx), values_of(gx_alone));
   EXPECT_EQ(values_of(gm), values_of(gm_alone));
 }
@@ -268,9 +271,11 @@ TEST(MoraOperator, RefusesWhatDoesNotFit) {
   Tensor wide = Tensor::empty({2, 1, 2}, DType::f64);
   EXPECT_THROW(mora_compress(Tensor::zeros({2, 4}), wide, {sharing, 4, 4, 2}), DTypeError);
   Tensor y = Tensor::zeros({2, 4});
-  EXPECT_THROW(mora_update(Tensor::zeros({2, 4}), Tensor::zeros({3, 3}), y, {sharing, 4, 4, 2}), ShapeError);
-  EXPECT_THROW(mora_update(Tensor::zeros({2, 4}), Tensor::zeros({2, 2}, DType::bf16), y, {sharing, 4, 4, 2}),
-               DTypeError);
+  const FrozenWeight w(Tensor::zeros({4, 4}), {}), other(Tensor::zeros({4, 5}), {});
+  const MoraOperator op{sharing, 4, 4, 2};
+  EXPECT_THROW(mora_linear(Tensor::zeros({2, 4}), w, Tensor::zeros({3, 3}), y, op), ShapeError);
+  EXPECT_THROW(mora_linear(Tensor::zeros({2, 4}), w, Tensor::zeros({2, 2}, DType::bf16), y, op), DTypeError);
+  EXPECT_THROW(mora_linear(Tensor::zeros({2, 4}), other, Tensor::zeros({2, 2}), y, op), ShapeError);
 }
 
 }  // namespace

@@ -1,17 +1,17 @@
-// A MoRA's update and its gradients, a block of tokens at a time: C(x), the products with M and D follow each other in
-// the first caches. In f32 for 16-bit tensors.
+// A frozen linear with a MoRA, a chunk of tokens at a time: the product with W, then C(x), the product with M and D,
+// which follow each other in the first caches. The adapter in f32 for 16-bit tensors.
 #include "kernels/mora_operator.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/cpu/mora_update.cpp"
+#define HWY_TARGET_INCLUDE "kernels/cpu/mora_linear.cpp"
 #include "kernels/cpu/foreach_target.h"
 #include "kernels/cpu/narrow_tile.h"
 #include "kernels/cpu/operator_rows.h"
 #include "kernels/cpu/outer_sums.h"
 #include "kernels/cpu/simd.h"
 
-#include "engine/parallel.h"
 #include "kernels/cpu/elements.h"
+#include "kernels/cpu/linear_rows.h"
 #include "kernels/product_checks.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -47,19 +47,19 @@ struct Blocks {
 };
 
 template <class T>
-void update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
+void forward(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  const int64_t n = x.dim(0);
+  const LinearRows product(x, w, y, LinearRows::Direction::forward, n / range_rows);
   const Blocks blocks(op);
   const RowFactor factor(m.data<T>(), op.rank, op.rank, true);
   const T* px = x.data<T>();
   T* py = y.mutable_data<T>();
-  const int64_t n = x.dim(0);
-  const int64_t grain = grain_of(tile_rows * blocks.narrow * op.rank);
-  parallel_for(ceil_div(n, tile_rows), grain, [&](int64_t begin, int64_t end) HWY_ATTR {
+  parallel_for_chunks(n, grain_of(blocks.narrow * op.rank), [&](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch<float> s = blocks.room(), z = blocks.room(), wide(std::max(op.in, op.out)), chunk(op.rank);
     const Scratch<float> tile(tile_rows * op.rank);
-    const int64_t behind = std::min(n, end * tile_rows);
-    for (int64_t first = begin * tile_rows; first < behind; first += blocks.tokens) {
-      const int64_t count = std::min(blocks.tokens, behind - first);
+    product(begin, end);
+    for (int64_t first = begin; first < end; first += blocks.tokens) {
+      const int64_t count = std::min(blocks.tokens, end - first);
       for (int64_t i = 0; i < count; ++i)
         gather(blocks.in, read_row(px + (first + i) * op.in, op.in, wide.data()), s.data() + i * blocks.narrow,
                chunk.data());
@@ -75,7 +75,8 @@ void update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op)
 template <class T>
 class Backward {
  public:
-  Backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm, const MoraOperator& op)
+  Backward(const Tensor& x, const FrozenWeight& w, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
+           const MoraOperator& op)
       : op_(op),
         blocks_(op),
         n_(x.dim(0)),
@@ -85,7 +86,10 @@ class Backward {
         gm_(gm.defined() ? gm.mutable_data<T>() : nullptr),
         place_{op.rank, op.rank},
         parts_(parts_of(n_ * blocks_.in.slots, 32)) {
-    if (gx_) factor_ = RowFactor(m.data<T>(), op.rank, op.rank, false);
+    if (gx_) {
+      product_ = LinearRows(gy, w, gx, LinearRows::Direction::backward, parts_);
+      factor_ = RowFactor(m.data<T>(), op.rank, op.rank, false);
+    }
     if (gm_) sums_ = Scratch<float>(parts_ * place_.size);
   }
 
@@ -105,25 +109,28 @@ class Backward {
     const Scratch<float> wide(std::max(op_.in, op_.out)), chunk(op_.rank), tile(tile_rows * op_.rank);
     float* sum = sums_.data() + part * place_.size;
     if (gm_) std::fill_n(sum, place_.size, 0.0f);
-    const int64_t end = n_ * (part + 1) / parts_;
-    for (int64_t first = n_ * part / parts_; first < end; first += blocks_.tokens) {
-      const int64_t count = std::min(blocks_.tokens, end - first);
-      for (int64_t i = 0; i < count; ++i)
-        gather(blocks_.out, read_row(gy_ + (first + i) * op_.out, op_.out, wide.data()), gz.data() + i * blocks_.narrow,
-               chunk.data());
-      if (gm_) {
-        for (int64_t i = 0; i < count; ++i)
-          gather(blocks_.in, read_row(x_ + (first + i) * op_.in, op_.in, wide.data()), s.data() + i * blocks_.narrow,
-                 chunk.data());
-        place_.add(0, place_.panels.count, count * blocks_.in.slots, Left<UnitRow>{gz.data(), {}, op_.rank},
-                   Right<float>{s.data(), s.data() + blocks_.room_size()}, nullptr, true, sum);
-      }
-      if (!gx_) continue;
-      factor_.multiply(gz.data(), count * blocks_.in.slots, gs.data(), false, tile.data());
-      for (int64_t i = 0; i < count; ++i)
-        scatter_row(blocks_.in, gs.data() + i * blocks_.narrow, gx_ + (first + i) * op_.in, true, wide.data(),
-                    chunk.data());
-    }
+    for_chunks(
+        part_begin(n_, part, parts_), part_begin(n_, part + 1, parts_), [&](int64_t begin, int64_t end) HWY_ATTR {
+          product_(begin, end);
+          for (int64_t first = begin; first < end; first += blocks_.tokens) {
+            const int64_t count = std::min(blocks_.tokens, end - first);
+            for (int64_t i = 0; i < count; ++i)
+              gather(blocks_.out, read_row(gy_ + (first + i) * op_.out, op_.out, wide.data()),
+                     gz.data() + i * blocks_.narrow, chunk.data());
+            if (gm_) {
+              for (int64_t i = 0; i < count; ++i)
+                gather(blocks_.in, read_row(x_ + (first + i) * op_.in, op_.in, wide.data()),
+                       s.data() + i * blocks_.narrow, chunk.data());
+              place_.add(0, place_.panels.count, count * blocks_.in.slots, Left<UnitRow>{gz.data(), {}, op_.rank},
+                         Right<float>{s.data(), s.data() + blocks_.room_size()}, nullptr, true, sum);
+            }
+            if (!gx_) continue;
+            factor_.multiply(gz.data(), count * blocks_.in.slots, gs.data(), false, tile.data());
+            for (int64_t i = 0; i < count; ++i)
+              scatter_row(blocks_.in, gs.data() + i * blocks_.narrow, gx_ + (first + i) * op_.in, true, wide.data(),
+                          chunk.data());
+          }
+        });
   }
 
   const MoraOperator& op_;
@@ -131,6 +138,7 @@ class Backward {
   int64_t n_;
   const T *x_, *gy_;
   T *gx_, *gm_;
+  LinearRows product_;
   OuterSums place_;  // of gM
   int64_t parts_;
   RowFactor factor_;
@@ -139,17 +147,17 @@ class Backward {
 
 template <class F>
 void visit_computed_in_f32(DType dtype, F f) {
-  visit_floating(dtype, "mora_update", [&]<class T>(T) {
+  visit_floating(dtype, "mora_linear", [&]<class T>(T) {
     if constexpr (std::is_same_v<Compute<T>, float>) f(T());
   });
 }
 
-void update_target(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
-  visit_computed_in_f32(x.dtype(), [&]<class T>(T) { update<T>(x, m, y, op); });
+void forward_target(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  visit_computed_in_f32(x.dtype(), [&]<class T>(T) { forward<T>(x, w, m, y, op); });
 }
-void update_backward_target(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
-                            const MoraOperator& op) {
-  visit_computed_in_f32(x.dtype(), [&]<class T>(T) { Backward<T>(x, m, gy, gx, gm, op).run(); });
+void backward_target(const Tensor& x, const FrozenWeight& w, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
+                     const MoraOperator& op) {
+  visit_computed_in_f32(x.dtype(), [&]<class T>(T) { Backward<T>(x, w, m, gy, gx, gm, op).run(); });
 }
 
 }  // namespace
@@ -160,25 +168,25 @@ HWY_AFTER_NAMESPACE();
 namespace mora::kernels::cpu {
 namespace {
 
-HWY_EXPORT(update_target);
-HWY_EXPORT(update_backward_target);
+HWY_EXPORT(forward_target);
+HWY_EXPORT(backward_target);
 
 // Larger M are plain products, and f64 is for checks.
 bool is_blocked(const MoraOperator& op, DType dtype) { return op.rank <= 128 && dtype != DType::f64; }
 
 }  // namespace
 
-void mora_update(const Tensor& x, const Tensor& m, Tensor& y, const MoraOperator& op) {
-  check_mora_update("mora_update", x, m, y, op);
-  if (!is_blocked(op, x.dtype())) return compose_mora_update(x, m, y, op);
-  HWY_DYNAMIC_DISPATCH(update_target)(x, m, y, op);
+void mora_linear(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op) {
+  check_mora("mora_linear", x, m, y, op);
+  if (!is_blocked(op, x.dtype())) return compose_mora_linear(x, w, m, y, op);
+  HWY_DYNAMIC_DISPATCH(forward_target)(x, w, m, y, op);
 }
 
-void mora_update_backward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm,
-                          const MoraOperator& op) {
-  check_mora_update("mora_update_backward", x, m, gy, op);
-  if (!is_blocked(op, x.dtype())) return compose_mora_update_backward(x, m, gy, gx, gm, op);
-  HWY_DYNAMIC_DISPATCH(update_backward_target)(x, m, gy, gx, gm, op);
+void mora_linear_backward(const Tensor& x, const FrozenWeight& w, const Tensor& m, const Tensor& gy, Tensor& gx,
+                          Tensor& gm, const MoraOperator& op) {
+  check_mora("mora_linear_backward", x, m, gy, op);
+  if (!is_blocked(op, x.dtype())) return compose_mora_linear_backward(x, w, m, gy, gx, gm, op);
+  HWY_DYNAMIC_DISPATCH(backward_target)(x, w, m, gy, gx, gm, op);
 }
 
 }  // namespace mora::kernels::cpu

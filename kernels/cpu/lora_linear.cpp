@@ -1,9 +1,9 @@
-// A low-rank update and its gradients, a block of tokens at a time: x, y and their gradients come from memory once
-// each. In f32 for 16-bit tensors.
+// A frozen linear with a low-rank adapter, a chunk of tokens at a time: the product with W, then what the adapter adds
+// while x, y and their gradients are in the caches. The adapter in f32 for 16-bit tensors.
 #include "kernels/lora.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/cpu/lora_update.cpp"
+#define HWY_TARGET_INCLUDE "kernels/cpu/lora_linear.cpp"
 #include "kernels/cpu/foreach_target.h"
 #include "kernels/cpu/narrow_tile.h"
 #include "kernels/cpu/outer_sums.h"
@@ -11,7 +11,7 @@
 
 #include <bit>
 
-#include "engine/parallel.h"
+#include "kernels/cpu/linear_rows.h"
 #include "kernels/product_checks.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,8 +19,6 @@ namespace mora::kernels::cpu::HWY_NAMESPACE {
 namespace {
 
 using D = hn::ScalableTag<float>;
-
-constexpr int64_t update_tokens = 24;  // whose rows of x and y stay in the second-level cache
 
 // to = scale·from, of any two floating types.
 template <class To, class From>
@@ -32,21 +30,21 @@ HWY_INLINE void scaled(const From* from, int64_t n, float scale, To* to) {
 }
 
 template <class T>
-void update(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h, double scale) {
+void forward(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h,
+             double scale) {
   const int64_t n = x.dim(0), k = x.dim(1), r = a.dim(0), d = b.dim(0);
+  const LinearRows product(x, w, y, LinearRows::Direction::forward, n / range_rows);
   const RowFactor down(a.data<T>(), k, r, true), up(b.data<T>(), r, d, true);
   const T* px = x.data<T>();
   T *py = y.mutable_data<T>(), *ph = h.mutable_data<T>();
-  parallel_for(ceil_div(n, tile_rows), grain_of(tile_rows * r * (k + d)), [&](int64_t begin, int64_t end) HWY_ATTR {
-    const Scratch<float> narrow(update_tokens * r), room(tile_rows * std::max(k, r));
-    const int64_t behind = std::min(n, end * tile_rows);
-    for (int64_t first = begin * tile_rows; first < behind; first += update_tokens) {
-      const int64_t count = std::min(update_tokens, behind - first);
-      down.multiply(px + first * k, count, narrow.data(), false, room.data());
-      scaled(narrow.data(), count * r, float(scale), narrow.data());
-      scaled(narrow.data(), count * r, 1.0f, ph + first * r);
-      up.multiply(narrow.data(), count, py + first * d, true, room.data());
-    }
+  parallel_for_chunks(n, grain_of(r * (k + d)), [&](int64_t begin, int64_t end) HWY_ATTR {
+    const Scratch<float> narrow((end - begin) * r), room(tile_rows * std::max(k, r));
+    product(begin, end);
+    const int64_t count = end - begin;
+    down.multiply(px + begin * k, count, narrow.data(), false, room.data());
+    scaled(narrow.data(), count * r, float(scale), narrow.data());
+    scaled(narrow.data(), count * r, 1.0f, ph + begin * r);
+    up.multiply(narrow.data(), count, py + begin * d, true, room.data());
   });
 }
 
@@ -54,8 +52,8 @@ void update(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor
 template <class T>
 class Backward {
  public:
-  Backward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& h, const Tensor& gy, Tensor& gx, Tensor& ga,
-           Tensor& gb, double scale)
+  Backward(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tensor& b, const Tensor& h, const Tensor& gy,
+           Tensor& gx, Tensor& ga, Tensor& gb, double scale)
       : n_(x.dim(0)),
         k_(x.dim(1)),
         r_(a.dim(0)),
@@ -71,6 +69,7 @@ class Backward {
         down_(a.data<T>(), r_, k_, false) {
     parts_ = parts_of(n_, std::min<int64_t>(32, int64_t(std::bit_floor(uint64_t((1 << 18) / part_size())))));
     sums_ = Scratch<float>(parts_ * part_size());
+    if (gx_) product_ = LinearRows(gy, w, gx, LinearRows::Direction::backward, parts_);
   }
 
   void run() {
@@ -98,18 +97,21 @@ class Backward {
     std::fill_n(sum, part_size(), 0.0f);
     std::fill_n(gh.data(), outer_block * r_ + tile_rows, 0.0f);
     std::fill_n(h.data(), outer_block * r_ + tile_rows, 0.0f);
-    const int64_t end = n_ * (part + 1) / parts_;
-    for (int64_t first = n_ * part / parts_; first < end; first += outer_block) {
-      const int64_t count = std::min(outer_block, end - first);
-      up_.multiply(gy_ + first * d_, count, gh.data(), false, room.data());
-      scaled(gh.data(), count * r_, scale_, gh.data());
-      if (gb_) {
-        scaled(h_ + first * r_, count * r_, 1.0f, h.data());
-        add(b_place_, count, h.data(), {gy_ + first * d_, gy_ + n_ * d_}, block.data(), sum + a_place_.size);
-      }
-      if (gx_) down_.multiply(gh.data(), count, gx_ + first * k_, true, room.data());
-      if (ga_) add(a_place_, count, gh.data(), {x_ + first * k_, x_ + n_ * k_}, block.data(), sum);
-    }
+    for_chunks(
+        part_begin(n_, part, parts_), part_begin(n_, part + 1, parts_), [&](int64_t begin, int64_t end) HWY_ATTR {
+          product_(begin, end);
+          for (int64_t first = begin; first < end; first += outer_block) {
+            const int64_t count = std::min(outer_block, end - first);
+            up_.multiply(gy_ + first * d_, count, gh.data(), false, room.data());
+            scaled(gh.data(), count * r_, scale_, gh.data());
+            if (gb_) {
+              scaled(h_ + first * r_, count * r_, 1.0f, h.data());
+              add(b_place_, count, h.data(), {gy_ + first * d_, gy_ + n_ * d_}, block.data(), sum + a_place_.size);
+            }
+            if (gx_) down_.multiply(gh.data(), count, gx_ + first * k_, true, room.data());
+            if (ga_) add(a_place_, count, gh.data(), {x_ + first * k_, x_ + n_ * k_}, block.data(), sum);
+          }
+        });
   }
 
   void add(const OuterSums& place, int64_t count, const float* left, Right<T> right, float* block, float* sum) const {
@@ -120,19 +122,21 @@ class Backward {
   float scale_;
   const T *x_, *h_, *gy_;
   T *gx_, *ga_, *gb_;
+  LinearRows product_;
   RowFactor up_, down_;
   OuterSums a_place_{r_, k_}, b_place_{r_, d_};  // of gA, and gBᵀ
   int64_t parts_ = 1;
   Scratch<float> sums_;  // (parts, both)
 };
 
-void update_target(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h, double scale) {
-  x.dtype() == DType::f32 ? update<float>(x, a, b, y, h, scale) : update<bf16_t>(x, a, b, y, h, scale);
+void forward_target(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h,
+                    double scale) {
+  x.dtype() == DType::f32 ? forward<float>(x, w, a, b, y, h, scale) : forward<bf16_t>(x, w, a, b, y, h, scale);
 }
-void update_backward_target(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& h, const Tensor& gy,
-                            Tensor& gx, Tensor& ga, Tensor& gb, double scale) {
-  x.dtype() == DType::f32 ? Backward<float>(x, a, b, h, gy, gx, ga, gb, scale).run()
-                          : Backward<bf16_t>(x, a, b, h, gy, gx, ga, gb, scale).run();
+void backward_target(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tensor& b, const Tensor& h,
+                     const Tensor& gy, Tensor& gx, Tensor& ga, Tensor& gb, double scale) {
+  x.dtype() == DType::f32 ? Backward<float>(x, w, a, b, h, gy, gx, ga, gb, scale).run()
+                          : Backward<bf16_t>(x, w, a, b, h, gy, gx, ga, gb, scale).run();
 }
 
 }  // namespace
@@ -143,8 +147,8 @@ HWY_AFTER_NAMESPACE();
 namespace mora::kernels::cpu {
 namespace {
 
-HWY_EXPORT(update_target);
-HWY_EXPORT(update_backward_target);
+HWY_EXPORT(forward_target);
+HWY_EXPORT(backward_target);
 
 // Few tokens (decoding), large ranks and other dtypes are plain products.
 bool is_blocked(const Tensor& x, const Tensor& a, const Tensor& b) {
@@ -154,17 +158,18 @@ bool is_blocked(const Tensor& x, const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-void lora_update(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h, double scale) {
-  check_lora("lora_update", x, a, b, y, h);
-  if (!is_blocked(x, a, b)) return compose_lora_update(x, a, b, y, h, scale);
-  HWY_DYNAMIC_DISPATCH(update_target)(x, a, b, y, h, scale);
+void lora_linear(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h,
+                 double scale) {
+  check_lora("lora_linear", x, a, b, y, h);
+  if (!is_blocked(x, a, b)) return compose_lora_linear(x, w, a, b, y, h, scale);
+  HWY_DYNAMIC_DISPATCH(forward_target)(x, w, a, b, y, h, scale);
 }
 
-void lora_update_backward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& h, const Tensor& gy,
-                          Tensor& gx, Tensor& ga, Tensor& gb, double scale) {
-  check_lora("lora_update_backward", x, a, b, gy, h);
-  if (!is_blocked(x, a, b)) return compose_lora_update_backward(x, a, b, h, gy, gx, ga, gb, scale);
-  HWY_DYNAMIC_DISPATCH(update_backward_target)(x, a, b, h, gy, gx, ga, gb, scale);
+void lora_linear_backward(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tensor& b, const Tensor& h,
+                          const Tensor& gy, Tensor& gx, Tensor& ga, Tensor& gb, double scale) {
+  check_lora("lora_linear_backward", x, a, b, gy, h);
+  if (!is_blocked(x, a, b)) return compose_lora_linear_backward(x, w, a, b, h, gy, gx, ga, gb, scale);
+  HWY_DYNAMIC_DISPATCH(backward_target)(x, w, a, b, h, gy, gx, ga, gb, scale);
 }
 
 }  // namespace mora::kernels::cpu

@@ -1,0 +1,60 @@
+// A product with a frozen weight inside the kernels of adapted linears: a thread computes the rows it works on, a chunk
+// at a time, and adds to them while they are in its caches.
+#pragma once
+
+#include <algorithm>
+
+#include "engine/parallel.h"
+#include "kernels/matmul.h"
+
+namespace mora::kernels::cpu {
+
+class PackedMatrix;
+
+class LinearRows {
+ public:
+  enum class Direction { forward, backward };
+
+  // None: y is left as it is.
+  LinearRows() = default;
+  // y = x·Wᵀ + c, or backward y = x·W, for a caller that cuts the rows into `pieces` of nearly equal size. Where those
+  // are too few or too small for the threads, and for a dtype that is not multiplied as it is, y is there at once.
+  LinearRows(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction, int64_t pieces);
+
+  // Rows [begin, end) of y, by the calling thread.
+  void operator()(int64_t begin, int64_t end) const;
+
+ private:
+  const PackedMatrix* matrix_ = nullptr;  // null: y is there
+  const std::byte* x_ = nullptr;
+  std::byte* y_ = nullptr;
+  int64_t x_row_ = 0, y_row_ = 0;  // bytes
+};
+
+constexpr int64_t chunk_rows = 144;  // of x and y that stay in the second-level cache
+constexpr int64_t range_rows = 16;   // ranges of rows begin at multiples, which suit the products
+
+// Calls f(begin, end) for the rows of one thread, a chunk at a time; the last may be almost two.
+template <class F>
+void for_chunks(int64_t begin, int64_t end, F f) {
+  while (begin < end) {
+    const int64_t next = end - begin < 2 * chunk_rows ? end : begin + chunk_rows;
+    f(begin, next);
+    begin = next;
+  }
+}
+
+// The same for all n rows, by all threads; `grain` is in rows.
+template <class F>
+void parallel_for_chunks(int64_t n, int64_t grain, F f) {
+  const auto ranges = [](int64_t rows) { return (rows + range_rows - 1) / range_rows; };
+  parallel_for(ranges(n), ranges(grain),
+               [&](int64_t begin, int64_t end) { for_chunks(begin * range_rows, std::min(n, end * range_rows), f); });
+}
+
+// Where part `i` of n rows begins, of `parts` nearly equal ones.
+inline int64_t part_begin(int64_t n, int64_t i, int64_t parts) {
+  return std::min(n, (n + range_rows - 1) / range_rows * i / parts * range_rows);
+}
+
+}  // namespace mora::kernels::cpu
