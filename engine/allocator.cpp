@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/arena.h"
+#include "engine/spin.h"
 
 namespace mora {
 namespace {
@@ -46,14 +47,14 @@ size_t reservation() {
 class CachingAllocator {
  public:
   void* allocate(size_t bytes) {
-    std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     void* pointer = bytes <= largest_small ? allocate_small(class_of(bytes)) : allocate_large(bytes);
     count(taken(bytes), 1);
     return pointer;
   }
 
   void deallocate(void* pointer, size_t bytes) noexcept {
-    std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     count(-taken(bytes), -1);
     if (bytes <= largest_small)
       deallocate_small(pointer, class_of(bytes));
@@ -64,17 +65,17 @@ class CachingAllocator {
   }
 
   MemoryStats stats() {
-    std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     MemoryStats result = stats_;
     result.cached_bytes += int64_t(arena_.idle_bytes());
     return result;
   }
   void reset_peak() {
-    std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     stats_.peak_bytes = stats_.live_bytes;
   }
   void release() {
-    std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     for (auto& list : free_) {
       for (void* pointer : list) to_system(pointer);
       list.clear();
@@ -126,7 +127,7 @@ class CachingAllocator {
   }
   static void to_system(void* pointer) noexcept { ::operator delete(pointer, std::align_val_t(alignment)); }
 
-  std::mutex mutex_;
+  SpinLock lock_;  // threads that begin a parallel region allocate together
   MemoryStats stats_;
   std::vector<void*> free_[classes];
   Arena arena_{reservation()};

@@ -1,12 +1,12 @@
 #include "engine/parallel.h"
 
 #include <omp.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 #include <exception>
 
+#include "engine/spin.h"
 #include "engine/team.h"
 
 namespace mora {
@@ -41,12 +41,7 @@ void parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> 
 void TeamMember::meet() {
   const uint64_t expected = ++met_ * uint64_t(size_);
   arrivals_.fetch_add(1, std::memory_order_acq_rel);
-  for (int64_t spins = 0; arrivals_.load(std::memory_order_acquire) < expected; ++spins) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-    if (spins > 20000) ::sched_yield();  // somebody else needs the processor
-  }
+  spin_until([&] { return arrivals_.load(std::memory_order_acquire) >= expected; });
 }
 
 void with_team(FunctionRef<void(TeamMember& member)> f) {

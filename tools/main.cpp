@@ -81,7 +81,7 @@ void exit_on_signals() {
 // libgomp reads its settings before main, so the program starts itself once more with a short spin.
 void let_threads_park(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
-  setenv("GOMP_SPINCOUNT", "2000", 1);
+  setenv("GOMP_SPINCOUNT", "10000", 1);
   execv("/proc/self/exe", argv);  // returns only where /proc is not mounted: then they spin
 }
 

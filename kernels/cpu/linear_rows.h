@@ -32,7 +32,9 @@ class LinearRows {
 };
 
 constexpr int64_t chunk_rows = 144;  // of x and y that stay in the second-level cache
-constexpr int64_t range_rows = 16;   // ranges of rows begin at multiples, which suit the products
+
+// The unit in which n rows are divided: products like rows by 16, but few rows are to be divided evenly.
+inline int64_t unit_of_rows(int64_t n) { return n < 384 ? 1 : 16; }
 
 // Calls f(begin, end) for the rows of one thread, a chunk at a time; the last may be almost two.
 template <class F>
@@ -47,14 +49,16 @@ void for_chunks(int64_t begin, int64_t end, F f) {
 // The same for all n rows, by all threads; `grain` is in rows.
 template <class F>
 void parallel_for_chunks(int64_t n, int64_t grain, F f) {
-  const auto ranges = [](int64_t rows) { return (rows + range_rows - 1) / range_rows; };
-  parallel_for(ranges(n), ranges(grain),
-               [&](int64_t begin, int64_t end) { for_chunks(begin * range_rows, std::min(n, end * range_rows), f); });
+  const int64_t unit = unit_of_rows(n);
+  const auto units = [=](int64_t rows) { return (rows + unit - 1) / unit; };
+  parallel_for(units(n), units(grain),
+               [&](int64_t begin, int64_t end) { for_chunks(begin * unit, std::min(n, end * unit), f); });
 }
 
-// Where part `i` of n rows begins, of `parts` nearly equal ones.
+// Where part i of n rows begins, of `parts` nearly equal ones.
 inline int64_t part_begin(int64_t n, int64_t i, int64_t parts) {
-  return std::min(n, (n + range_rows - 1) / range_rows * i / parts * range_rows);
+  const int64_t unit = unit_of_rows(n), units = (n + unit - 1) / unit;
+  return std::min(n, units * i / parts * unit);
 }
 
 }  // namespace mora::kernels::cpu

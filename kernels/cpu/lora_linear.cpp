@@ -33,7 +33,7 @@ template <class T>
 void forward(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h,
              double scale) {
   const int64_t n = x.dim(0), k = x.dim(1), r = a.dim(0), d = b.dim(0);
-  const LinearRows product(x, w, y, LinearRows::Direction::forward, n / range_rows);
+  const LinearRows product(x, w, y, LinearRows::Direction::forward, n / unit_of_rows(n));
   const RowFactor down(a.data<T>(), k, r, true), up(b.data<T>(), r, d, true);
   const T* px = x.data<T>();
   T *py = y.mutable_data<T>(), *ph = h.mutable_data<T>();

@@ -49,7 +49,7 @@ struct Blocks {
 template <class T>
 void forward(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y, const MoraOperator& op) {
   const int64_t n = x.dim(0);
-  const LinearRows product(x, w, y, LinearRows::Direction::forward, n / range_rows);
+  const LinearRows product(x, w, y, LinearRows::Direction::forward, n / unit_of_rows(n));
   const Blocks blocks(op);
   const RowFactor factor(m.data<T>(), op.rank, op.rank, true);
   const T* px = x.data<T>();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/parallel.h"
+#include "engine/spin.h"
 
 namespace mora::kernels::cpu {
 namespace {
@@ -180,7 +181,7 @@ struct PackedMatrix::Impl {
   Tensor bias;
   dnnl::memory bias_memory;
   std::list<Form> forms;  // nearly always one: the layout hardly depends on the number of rows
-  std::mutex forms_mutex;
+  SpinLock forms_lock;
 
   void add_form(dnnl::memory source, const dnnl::memory::desc& layout) {
     Form form;
@@ -192,7 +193,7 @@ struct PackedMatrix::Impl {
   }
 
   const dnnl::memory& in_layout(const dnnl::memory::desc& layout) {
-    const std::lock_guard lock(forms_mutex);
+    const std::lock_guard lock(forms_lock);
     for (const Form& form : forms)
       if (form.memory.get_desc() == layout) return form.memory;
     add_form(forms.front().memory, layout);
