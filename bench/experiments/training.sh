@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How fast is a step of training, beside PyTorch + PEFT on the same rows? Real tokens a second (median of the updates but the first three) and the peak of
 # memory. The peers are the settings that were found fastest from outside: grouped by length, no dropout, MKL told that it is on Intel, tcmalloc, and for
-# SmolLM2 in bf16 compiled; "ordinary" is what a script of transformers does. Then what MoRA's adapters, a second thread and larger batches cost.
+# SmolLM2 in bf16 compiled; "ordinary" is what a script of transformers does. MiniLM classifies by BERT's pooler, as transformers has it; two rows by the
+# mean of all tokens. Then what MoRA's adapters, a second thread and larger batches cost.
 #
 # usage: [PEERS=DIR] bench/experiments/training.sh   (tools/fetch.sh minilm smollm2 reviews; PEERS: what shared/peers/setup.sh made, for the peers' rows;
 #                                                     ROUNDS, 2, times everything in turn: seven idle minutes each, with the peers)
@@ -22,6 +23,7 @@ cat >"$runs/minilm.yaml" <<YAML
 model: .cache/models/minilm
 task: classification
 data: {train: $reviews, max_length: 256}
+head: {pooling: pooler}
 adapter: {kind: lora, rank: 8, alpha: 16}
 optimizer: {lr: 2e-4}
 train: {epochs: null, steps: $(updates 100), batch_size: 32, eval_every: null, save_every: null}
@@ -73,6 +75,7 @@ for round in $(seq "$rounds"); do
       ours "SmolLM2 $batch x 512 $precision" smollm2.yaml train.batch_size=$batch train.precision=$precision
     done
   done
+  for batch in 32 8; do ours "MiniLM $batch rows f32 mean of tokens" minilm.yaml train.batch_size=$batch head.pooling=mean; done
   peer "MiniLM 8 rows f32" ungrouped expert minilm --batch 8 --mode f32 --dropout 0 --steps 60
   peer "MiniLM 32 rows f32" ordinary plain minilm --batch 32 --mode f32 --steps 20
   for model in minilm smollm2; do
