@@ -20,7 +20,11 @@ namespace {
 using Tag = dnnl::memory::format_tag;
 
 const dnnl::engine& engine() {
-  static const dnnl::engine e(dnnl::engine::kind::cpu, 0);
+  static const dnnl::engine e = [] {
+    // oneDNN's own cache would keep each primitive a second time, and ends the program where memory runs out.
+    dnnl::set_primitive_cache_capacity(0);
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+  }();
   return e;
 }
 
@@ -112,7 +116,7 @@ Product make_product(const Key& key) {
 }
 
 Product& product(const Key& key) {
-  constexpr size_t most = 1024;  // as in oneDNN's own cache, by which threads share the code of a primitive
+  constexpr size_t most = 1024;
   thread_local std::unordered_map<Key, Product, KeyHash> cache;
   if (auto found = cache.find(key); found != cache.end()) return found->second;
   if (cache.size() >= most) cache.clear();
