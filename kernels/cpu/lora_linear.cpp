@@ -20,6 +20,8 @@ namespace {
 
 using D = hn::ScalableTag<float>;
 
+constexpr int64_t forward_block = 24;  // tokens whose x·Aᵀ stays in the first cache
+
 // to = scale·from, of any two floating types.
 template <class To, class From>
 HWY_INLINE void scaled(const From* from, int64_t n, float scale, To* to) {
@@ -37,14 +39,17 @@ void forward(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tens
   const RowFactor down(a.data<T>(), k, r, true), up(b.data<T>(), r, d, true);
   const T* px = x.data<T>();
   T *py = y.mutable_data<T>(), *ph = h.mutable_data<T>();
-  parallel_for_chunks(n, grain_of(r * (k + d)), [&](int64_t begin, int64_t end) HWY_ATTR {
-    const Scratch<float> narrow((end - begin) * r), room(tile_rows * std::max(k, r));
-    product(begin, end);
-    const int64_t count = end - begin;
-    down.multiply(px + begin * k, count, narrow.data(), false, room.data());
-    scaled(narrow.data(), count * r, float(scale), narrow.data());
-    scaled(narrow.data(), count * r, 1.0f, ph + begin * r);
-    up.multiply(narrow.data(), count, py + begin * d, true, room.data());
+  parallel_for_rows(n, grain_of(r * (k + d)), [&](int64_t begin, int64_t end) HWY_ATTR {
+    const Scratch<float> narrow(forward_block * r), room(tile_rows * std::max(k, r));
+    RowsAhead ahead(product, begin, end);
+    for (int64_t first = begin; first < end; first += forward_block) {
+      const int64_t count = std::min(forward_block, end - first);
+      ahead.reach(first + count);
+      down.multiply(px + first * k, count, narrow.data(), false, room.data());
+      scaled(narrow.data(), count * r, float(scale), narrow.data());
+      scaled(narrow.data(), count * r, 1.0f, ph + first * r);
+      up.multiply(narrow.data(), count, py + first * d, true, room.data());
+    }
   });
 }
 
@@ -74,7 +79,8 @@ class Backward {
 
   void run() {
     parallel_for(parts_, grain_of(n_ / parts_ * r_ * (k_ + d_)), [&](int64_t begin, int64_t end) HWY_ATTR {
-      for (int64_t part = begin; part < end; ++part) add_part(part);
+      RowsAhead ahead(product_, part_begin(n_, begin, parts_), part_begin(n_, end, parts_));
+      for (int64_t part = begin; part < end; ++part) add_part(part, ahead);
     });
     const int64_t of_a = ga_ ? a_place_.panels.count : 0, of_b = gb_ ? b_place_.panels.count : 0;
     parallel_for(of_a + of_b, 8, [&](int64_t begin, int64_t end) HWY_ATTR {
@@ -90,28 +96,26 @@ class Backward {
  private:
   int64_t part_size() const { return a_place_.size + b_place_.size; }
 
-  void add_part(int64_t part) const {
+  void add_part(int64_t part, RowsAhead& ahead) const {
     const Scratch<float> gh(outer_block * r_ + tile_rows), h(outer_block * r_ + tile_rows);
     const Scratch<float> room(tile_rows * std::max({d_, r_, k_})), block(outer_block * 2 * lanes(D()));
     float* sum = sums_.data() + part * part_size();
     std::fill_n(sum, part_size(), 0.0f);
     std::fill_n(gh.data(), outer_block * r_ + tile_rows, 0.0f);
     std::fill_n(h.data(), outer_block * r_ + tile_rows, 0.0f);
-    for_chunks(
-        part_begin(n_, part, parts_), part_begin(n_, part + 1, parts_), [&](int64_t begin, int64_t end) HWY_ATTR {
-          product_(begin, end);
-          for (int64_t first = begin; first < end; first += outer_block) {
-            const int64_t count = std::min(outer_block, end - first);
-            up_.multiply(gy_ + first * d_, count, gh.data(), false, room.data());
-            scaled(gh.data(), count * r_, scale_, gh.data());
-            if (gb_) {
-              scaled(h_ + first * r_, count * r_, 1.0f, h.data());
-              add(b_place_, count, h.data(), {gy_ + first * d_, gy_ + n_ * d_}, block.data(), sum + a_place_.size);
-            }
-            if (gx_) down_.multiply(gh.data(), count, gx_ + first * k_, true, room.data());
-            if (ga_) add(a_place_, count, gh.data(), {x_ + first * k_, x_ + n_ * k_}, block.data(), sum);
-          }
-        });
+    const int64_t end = part_begin(n_, part + 1, parts_);
+    for (int64_t first = part_begin(n_, part, parts_); first < end; first += outer_block) {
+      const int64_t count = std::min(outer_block, end - first);
+      ahead.reach(first + count);
+      up_.multiply(gy_ + first * d_, count, gh.data(), false, room.data());
+      scaled(gh.data(), count * r_, scale_, gh.data());
+      if (gb_) {
+        scaled(h_ + first * r_, count * r_, 1.0f, h.data());
+        add(b_place_, count, h.data(), {gy_ + first * d_, gy_ + n_ * d_}, block.data(), sum + a_place_.size);
+      }
+      if (gx_) down_.multiply(gh.data(), count, gx_ + first * k_, true, room.data());
+      if (ga_) add(a_place_, count, gh.data(), {x_ + first * k_, x_ + n_ * k_}, block.data(), sum);
+    }
   }
 
   void add(const OuterSums& place, int64_t count, const float* left, Right<T> right, float* block, float* sum) const {

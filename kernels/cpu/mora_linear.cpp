@@ -54,12 +54,13 @@ void forward(const Tensor& x, const FrozenWeight& w, const Tensor& m, Tensor& y,
   const RowFactor factor(m.data<T>(), op.rank, op.rank, true);
   const T* px = x.data<T>();
   T* py = y.mutable_data<T>();
-  parallel_for_chunks(n, grain_of(blocks.narrow * op.rank), [&](int64_t begin, int64_t end) HWY_ATTR {
+  parallel_for_rows(n, grain_of(blocks.narrow * op.rank), [&](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch<float> s = blocks.room(), z = blocks.room(), wide(std::max(op.in, op.out)), chunk(op.rank);
     const Scratch<float> tile(tile_rows * op.rank);
-    product(begin, end);
+    RowsAhead ahead(product, begin, end);
     for (int64_t first = begin; first < end; first += blocks.tokens) {
       const int64_t count = std::min(blocks.tokens, end - first);
+      ahead.reach(first + count);
       for (int64_t i = 0; i < count; ++i)
         gather(blocks.in, read_row(px + (first + i) * op.in, op.in, wide.data()), s.data() + i * blocks.narrow,
                chunk.data());
@@ -95,7 +96,8 @@ class Backward {
 
   void run() {
     parallel_for(parts_, grain_of(n_ / parts_ * blocks_.narrow * op_.rank), [&](int64_t begin, int64_t end) HWY_ATTR {
-      for (int64_t part = begin; part < end; ++part) add_part(part);
+      RowsAhead ahead(product_, part_begin(n_, begin, parts_), part_begin(n_, end, parts_));
+      for (int64_t part = begin; part < end; ++part) add_part(part, ahead);
     });
     if (gm_)
       parallel_for(place_.panels.count, 1, [&](int64_t begin, int64_t end) HWY_ATTR {
@@ -104,33 +106,31 @@ class Backward {
   }
 
  private:
-  void add_part(int64_t part) const {
+  void add_part(int64_t part, RowsAhead& ahead) const {
     const Scratch<float> gz = blocks_.room(), s = blocks_.room(), gs = blocks_.room();
     const Scratch<float> wide(std::max(op_.in, op_.out)), chunk(op_.rank), tile(tile_rows * op_.rank);
     float* sum = sums_.data() + part * place_.size;
     if (gm_) std::fill_n(sum, place_.size, 0.0f);
-    for_chunks(
-        part_begin(n_, part, parts_), part_begin(n_, part + 1, parts_), [&](int64_t begin, int64_t end) HWY_ATTR {
-          product_(begin, end);
-          for (int64_t first = begin; first < end; first += blocks_.tokens) {
-            const int64_t count = std::min(blocks_.tokens, end - first);
-            for (int64_t i = 0; i < count; ++i)
-              gather(blocks_.out, read_row(gy_ + (first + i) * op_.out, op_.out, wide.data()),
-                     gz.data() + i * blocks_.narrow, chunk.data());
-            if (gm_) {
-              for (int64_t i = 0; i < count; ++i)
-                gather(blocks_.in, read_row(x_ + (first + i) * op_.in, op_.in, wide.data()),
-                       s.data() + i * blocks_.narrow, chunk.data());
-              place_.add(0, place_.panels.count, count * blocks_.in.slots, Left<UnitRow>{gz.data(), {}, op_.rank},
-                         Right<float>{s.data(), s.data() + blocks_.room_size()}, nullptr, true, sum);
-            }
-            if (!gx_) continue;
-            factor_.multiply(gz.data(), count * blocks_.in.slots, gs.data(), false, tile.data());
-            for (int64_t i = 0; i < count; ++i)
-              scatter_row(blocks_.in, gs.data() + i * blocks_.narrow, gx_ + (first + i) * op_.in, true, wide.data(),
-                          chunk.data());
-          }
-        });
+    const int64_t end = part_begin(n_, part + 1, parts_);
+    for (int64_t first = part_begin(n_, part, parts_); first < end; first += blocks_.tokens) {
+      const int64_t count = std::min(blocks_.tokens, end - first);
+      ahead.reach(first + count);
+      for (int64_t i = 0; i < count; ++i)
+        gather(blocks_.out, read_row(gy_ + (first + i) * op_.out, op_.out, wide.data()), gz.data() + i * blocks_.narrow,
+               chunk.data());
+      if (gm_) {
+        for (int64_t i = 0; i < count; ++i)
+          gather(blocks_.in, read_row(x_ + (first + i) * op_.in, op_.in, wide.data()), s.data() + i * blocks_.narrow,
+                 chunk.data());
+        place_.add(0, place_.panels.count, count * blocks_.in.slots, Left<UnitRow>{gz.data(), {}, op_.rank},
+                   Right<float>{s.data(), s.data() + blocks_.room_size()}, nullptr, true, sum);
+      }
+      if (!gx_) continue;
+      factor_.multiply(gz.data(), count * blocks_.in.slots, gs.data(), false, tile.data());
+      for (int64_t i = 0; i < count; ++i)
+        scatter_row(blocks_.in, gs.data() + i * blocks_.narrow, gx_ + (first + i) * op_.in, true, wide.data(),
+                    chunk.data());
+    }
   }
 
   const MoraOperator& op_;
