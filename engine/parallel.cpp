@@ -3,8 +3,8 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
 #include <exception>
+#include <vector>
 
 #include "engine/spin.h"
 #include "engine/team.h"
@@ -39,19 +39,20 @@ void parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> 
 }
 
 void TeamMember::meet() {
-  const uint64_t expected = ++met_ * uint64_t(size_);
-  arrivals_.fetch_add(1, std::memory_order_acq_rel);
-  spin_until([&] { return arrivals_.load(std::memory_order_acquire) >= expected; });
+  arrivals_[size_t(index_)].meeting.store(++meeting_, std::memory_order_release);
+  for (const Arrival& other : arrivals_)
+    spin_until([&] { return other.meeting.load(std::memory_order_acquire) >= meeting_; });
 }
 
 void with_team(FunctionRef<void(TeamMember& member)> f) {
-  alignas(64) std::atomic<uint64_t> arrivals = 0;
+  const bool alone = threads() == 1 || omp_in_parallel();
+  std::vector<TeamMember::Arrival> arrivals(alone ? 1 : size_t(threads()));
   const auto run = [&](int index, int size) noexcept {
-    TeamMember member(arrivals, index, size);
+    TeamMember member({arrivals.data(), size_t(size)}, index);
     f(member);
   };
-  if (threads() == 1 || omp_in_parallel()) return run(0, 1);
-#pragma omp parallel
+  if (alone) return run(0, 1);
+#pragma omp parallel num_threads(int(arrivals.size()))
   run(omp_get_thread_num(), omp_get_num_threads());
 }
 

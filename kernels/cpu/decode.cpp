@@ -106,7 +106,8 @@ class DecodeThread {
     std::copy_n(x, s_.width, hidden_);
     for (size_t i = 0; i < s_.blocks.size(); ++i) {
       attend(s_.blocks[i], s_.terms[i], team);
-      feed_forward(s_.blocks[i], s_.terms[i], team);
+      const bool is_last = i + 1 == s_.blocks.size();
+      feed_forward(s_.blocks[i], s_.terms[i], is_last ? std::span<const GemvTerm>() : s_.terms[i + 1].qkv, team);
     }
     if (team.index() == 0) std::copy_n(hidden_, s_.width, y);
   }
@@ -115,7 +116,7 @@ class DecodeThread {
   void attend(const DecodeBlock& block, const BlockTerms& terms, TeamMember& team) {
     const DecodeShape& shape = s_.shape;
     norm(block.input_norm, hidden_, s_.width, normed_);
-    multiply(terms.qkv, normed_, s_.width, team);
+    multiply(terms.qkv, normed_, s_.width, terms.attention_output, team);
     append(block, team.begin(shape.kv_heads), team.end(shape.kv_heads));
     team.meet();
     const int64_t begin = team.begin(shape.heads), end = team.end(shape.heads);
@@ -125,25 +126,28 @@ class DecodeThread {
     }
     heads_.run(s_.attention(block), begin, end);
     team.meet();
-    multiply(terms.attention_output, s_.attended, shape.heads * shape.dim, team);
+    multiply(terms.attention_output, s_.attended, shape.heads * shape.dim, terms.gate_up, team);
     add(s_.output);
   }
 
-  void feed_forward(const DecodeBlock& block, const BlockTerms& terms, TeamMember& team) {
+  void feed_forward(const DecodeBlock& block, const BlockTerms& terms, std::span<const GemvTerm> next,
+                    TeamMember& team) {
     norm(block.attention_norm, hidden_, s_.width, normed_);
-    multiply(terms.gate_up, normed_, s_.width, team);
+    multiply(terms.gate_up, normed_, s_.width, terms.down, team);
     const Tag<T> d;
     map(
         d, s_.inner, [&](auto gate, auto up) HWY_ATTR { return hn::Mul(silu(d, gate), up); }, normed_, s_.gate, s_.up);
-    multiply(terms.down, normed_, s_.inner, team);
+    multiply(terms.down, normed_, s_.inner, next, team);
     add(s_.output);
   }
 
-  // This thread's rows of a product with x (k). All threads have theirs at the return.
-  void multiply(std::span<const GemvTerm> terms, const T* x, int64_t k, TeamMember& team) {
-    int64_t rows = 0;
-    for (const GemvTerm& term : terms) rows += term.n;
-    multiply_rows<T>(terms, factors_for(terms, x, k, widened_.data()), 1, team.begin(rows), team.end(rows));
+  // This thread's rows of a product with x (k), then the beginning of those of the next product is asked for. All
+  // threads have theirs at the return.
+  void multiply(std::span<const GemvTerm> terms, const T* x, int64_t k, std::span<const GemvTerm> next,
+                TeamMember& team) {
+    const int64_t rows = rows_of(terms);
+    multiply_rows<T>(terms, factors_for(terms, x, k, widened_.data()), 1, team.begin(rows), team.end(rows),
+                     row_of(next, team.begin(rows_of(next))));
     team.meet();
   }
 

@@ -17,12 +17,10 @@ namespace {
 
 template <class T>
 void gemv_as(const Tensor& x, std::span<const GemvTerm> terms) {
-  int64_t count = 0;
-  for (const GemvTerm& term : terms) count += term.n;
   const Scratch<float> memory(std::is_same_v<T, float> ? 0 : x.numel());
   const GemvFactors factors = factors_for(terms, x.data<T>(), x.numel(), memory.data());
-  parallel_for(count, row_grain(x.dim(1)),
-               [&](int64_t begin, int64_t end) { multiply_rows<T>(terms, factors, x.dim(0), begin, end); });
+  parallel_for(rows_of(terms), row_grain(x.dim(1)),
+               [&](int64_t begin, int64_t end) { multiply_rows<T>(terms, factors, x.dim(0), begin, end, nullptr); });
 }
 
 void run_gemv(const Tensor& x, std::span<const GemvTerm> terms) {

@@ -6,8 +6,6 @@
 #define MORA_KERNELS_CPU_GEMV_ROWS_H_
 #endif
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <span>
 
@@ -32,14 +30,16 @@ struct Product {
   const float* bias;                     // (n), or null
   Y* y;                                  // (m, n)
   int64_t n, k;
+  const void* next;  // what is read after the last of the columns, or null
 
   template <int COUNT>
   void columns(int64_t begin, int64_t end) const {
+    constexpr int64_t distance = bytes_ahead / int64_t(sizeof(W));
     for (int64_t row = begin; row < end; ++row) {
-      const auto* ahead = reinterpret_cast<const char*>(w + row * k) + bytes_ahead;
-      for (int64_t i = 0; i < k * int64_t(sizeof(W)); i += 64) hwy::Prefetch(ahead + i);
+      const int64_t beyond = (row - end) * k + distance;  // of the last column's end
       float dots[COUNT];
-      dot_row<E, COUNT>(x, k, w + row * k, k, dots);
+      dot_row<E, COUNT>(x, k, w + row * k, k, dots,
+                        beyond < 0 || !next ? w + row * k + distance : static_cast<const W*>(next) + beyond);
       for (int64_t i = 0; i < COUNT; ++i) y[i * n + row] = Y(dots[i] + (bias ? bias[row] : 0.0f));
     }
   }
@@ -67,11 +67,12 @@ bool in_pairs(const GemvTerm& term) {
   return HWY_TARGET == HWY_AVX3 && std::is_same_v<T, bf16_t> && term.w_dtype == DType::bf16 && multiplies_bf16_pairs();
 }
 
-// Columns [begin, end) of the term's y, for m rows of x.
+// Columns [begin, end) of the term's y, for m rows of x; `next` is read after them, or null.
 template <class T>
-void multiply_rows(const GemvTerm& term, const GemvFactors& x, int64_t m, int64_t begin, int64_t end) {
+void multiply_rows(const GemvTerm& term, const GemvFactors& x, int64_t m, int64_t begin, int64_t end,
+                   const void* next) {
   const auto run = [&]<class E, class W>(E, const W* w, const auto* factors) HWY_ATTR {
-    Product<E, W, T>{factors, w, term.bias, static_cast<T*>(term.y), term.n, term.k}.columns_of(m, begin, end);
+    Product<E, W, T>{factors, w, term.bias, static_cast<T*>(term.y), term.n, term.k, next}.columns_of(m, begin, end);
   };
 #if HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64
   if (in_pairs<T>(term)) return run(Bf16Pair{}, static_cast<const bf16_t*>(term.w), x.pairs);
@@ -81,13 +82,28 @@ void multiply_rows(const GemvTerm& term, const GemvFactors& x, int64_t m, int64_
 
 // The same of all terms' y, counted one term after the other.
 template <class T>
-void multiply_rows(std::span<const GemvTerm> terms, const GemvFactors& x, int64_t m, int64_t begin, int64_t end) {
-  for (const GemvTerm& term : terms) {
-    const int64_t first = std::max<int64_t>(begin, 0), last = std::min(end, term.n);
-    if (first < last) multiply_rows<T>(term, x, m, first, last);
-    begin -= term.n;
-    end -= term.n;
+void multiply_rows(std::span<const GemvTerm> terms, const GemvFactors& x, int64_t m, int64_t begin, int64_t end,
+                   const void* next) {
+  for (size_t i = 0; i < terms.size(); ++i) {
+    const int64_t n = terms[i].n, first = std::max<int64_t>(begin, 0), last = std::min(end, n);
+    if (first < last) multiply_rows<T>(terms[i], x, m, first, last, end > n ? terms[i + 1].w : next);
+    begin -= n;
+    end -= n;
   }
+}
+
+// How many rows the terms have together, and where row `row` of them lies.
+inline int64_t rows_of(std::span<const GemvTerm> terms) {
+  int64_t rows = 0;
+  for (const GemvTerm& term : terms) rows += term.n;
+  return rows;
+}
+inline const void* row_of(std::span<const GemvTerm> terms, int64_t row) {
+  for (const GemvTerm& term : terms) {
+    if (row < term.n) return static_cast<const char*>(term.w) + row * term.k * int64_t(size_of(term.w_dtype));
+    row -= term.n;
+  }
+  return nullptr;
 }
 
 // The factors that the terms ask for of x (count); `memory` (count) holds what is not x itself.
