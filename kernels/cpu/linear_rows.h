@@ -5,11 +5,10 @@
 #include <algorithm>
 
 #include "engine/parallel.h"
+#include "kernels/cpu/onednn.h"
 #include "kernels/matmul.h"
 
 namespace mora::kernels::cpu {
-
-class PackedMatrix;
 
 class LinearRows {
  public:
@@ -33,8 +32,9 @@ class LinearRows {
 
 constexpr int64_t chunk_rows = 240;  // of x and y; fewer, and the product takes longer than the caches save (measured)
 
-// The unit in which n rows are divided: products like rows by 16, but few rows are to be divided evenly.
-inline int64_t unit_of_rows(int64_t n) { return n < 384 ? 1 : 16; }
+// The unit in which n rows are divided, whatever the threads: that of products, but few rows, which two threads do not
+// multiply apart, are to be divided evenly.
+inline int64_t unit_of_rows(int64_t n) { return n < 2 * least_rows_alone ? 1 : row_unit; }
 
 // Calls f(begin, end) for the rows of each thread; `grain` is in rows.
 template <class F>

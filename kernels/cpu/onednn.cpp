@@ -11,8 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/parallel.h"
 #include "engine/spin.h"
+#include "kernels/cpu/linear_rows.h"
 
 namespace mora::kernels::cpu {
 namespace {
@@ -122,8 +122,6 @@ Product& product(const Key& key) {
   if (cache.size() >= most) cache.clear();
   return cache.emplace(key, make_product(key)).first->second;
 }
-
-constexpr int64_t row_unit = 16;
 
 // Calls f(begin, count) over blocks that cover [0, n) and have few sizes, multiples of `unit` up to 32 of them: a
 // primitive fits one shape, takes a third of a millisecond to make and keeps its code, and packed batches rarely repeat
@@ -236,9 +234,7 @@ PackedMatrix::~PackedMatrix() = default;
 
 void PackedMatrix::multiply(const void* x, void* y, int64_t rows) const {
   if (rows < least_rows_alone * threads()) return impl_->multiply(x, y, 0, rows, unit_of_all());
-  parallel_for((rows + row_unit - 1) / row_unit, 1, [&](int64_t begin, int64_t end) {
-    impl_->multiply(x, y, begin * row_unit, std::min(rows, end * row_unit), row_unit);
-  });
+  parallel_for_rows(rows, 1, [&](int64_t begin, int64_t end) { impl_->multiply(x, y, begin, end, row_unit); });
 }
 
 void PackedMatrix::multiply_alone(const void* x, void* y, int64_t rows) const {
