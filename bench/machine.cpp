@@ -9,6 +9,7 @@
 #include "engine/error.h"
 #include "engine/parallel.h"
 #include "engine/tensor.h"
+#include "kernels/cpu/bf16_tiles.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -91,6 +92,23 @@ __attribute__((target("avx512f,avx512bf16"))) int64_t multiply_add_bf16(int64_t 
   *out = _mm512_cvtss_f32(total);
   return 2 * rounds * sums * 32;
 }
+
+__attribute__((target("amx-tile,amx-bf16"))) int64_t multiply_add_bf16_tiles(int64_t rounds, float* /*out*/) {
+  const kernels::cpu::Bf16Tiles tiles(true);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  for (int64_t i = 0; i < rounds; ++i) {
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_dpbf16ps(1, 4, 5);
+    _tile_dpbf16ps(2, 4, 5);
+    _tile_dpbf16ps(3, 4, 5);
+  }
+  return 2 * rounds * 4 * 16 * 16 * 32;
+}
 #endif
 
 // Operations a second on all threads, the best of ten trials.
@@ -116,7 +134,8 @@ double peak_flops(DType dtype) {
   static const double f32 = measure_peak(multiply_add_f32);
 #if defined(__x86_64__)
   if (dtype == DType::bf16 && __builtin_cpu_supports("avx512bf16") != 0) {
-    static const double bf16 = measure_peak(multiply_add_bf16);
+    static const double bf16 =
+        measure_peak(kernels::cpu::has_bf16_tiles() ? multiply_add_bf16_tiles : multiply_add_bf16);
     return bf16;
   }
 #endif

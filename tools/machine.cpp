@@ -49,6 +49,7 @@ std::vector<std::string> processor_features() {
   add("avx512vl", __builtin_cpu_supports("avx512vl"));
   add("avx512vnni", __builtin_cpu_supports("avx512vnni"));
   add("avx512bf16", __builtin_cpu_supports("avx512bf16"));
+  add("amx-bf16", __builtin_cpu_supports("amx-bf16"));
 #elif defined(__aarch64__)
   found.emplace_back("neon");
 #endif

@@ -28,12 +28,19 @@ class Forward {
 
  public:
   Forward(const AttentionPlan& plan, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& y, T* lse)
-      : plan_(plan), q_(q, plan.group), k_(k), v_(v), y_(y), lse_(lse), dim_(plan.dim) {
+      : plan_(plan),
+        q_(q, plan.group),
+        k_(k),
+        v_(v),
+        y_(y),
+        lse_(lse),
+        dim_(plan.dim),
+        multiply_(plan.dim, block_keys) {
     const int64_t keys = std::min(block_keys, plan.longest);
     const int64_t row_stride = padded_stride<T>(dim_);
     const int64_t key_stride = padded_stride<T>((padded<T>(keys) + 3) / 4 * 4);
     transposed_keys_ = take<E>((plan.longest + block_keys - 1) / block_keys * elements<E>(dim_), key_stride);
-    values_ = take<E>(elements<E>(plan.longest), row_stride);
+    values_ = take<E>(elements<E>(padded_depth<E>(plan.longest)), row_stride);
     queries_ = take<E>(block_rows, row_stride);
     output_ = take<T>(block_rows, row_stride);
     scores_ = take<T>(block_rows, key_stride);
@@ -95,12 +102,12 @@ class Forward {
     const int64_t m = piece.rows.size();
     const Range keys = keys_of(sequence_, block);
     ranges_.set(plan_, sequence_, piece.rows, keys);
-    multiply(m, as_is(queries_), transposed_keys(block), scores_, false, [&](Range rows) {
+    multiply_(m, as_is(queries_), transposed_keys(block), scores_, false, [&](Range rows) {
       return Extent{.columns = ranges_.of(rows), .depth = {0, dim_}};
     });
     update_maxima(m);
-    for (int64_t i = 0; i < m; ++i) exponentiate(i, padded<T>(keys.size()));
-    multiply(m, as_is(powers_), values(keys), output_, true, [&](Range rows) {
+    for (int64_t i = 0; i < m; ++i) exponentiate(i, padded_depth<E>(padded<T>(keys.size())));
+    multiply_(m, as_is(powers_), values(keys), output_, true, [&](Range rows) {
       return Extent{.columns = {0, dim_}, .depth = ranges_.of(rows)};
     });
   }
@@ -181,6 +188,7 @@ class Forward {
   HeadRows q_, k_, v_, y_;
   T* lse_;
   int64_t dim_;
+  Products<E> multiply_;
   std::vector<Scratch<std::byte>> memory_;
   Block<E> transposed_keys_;  // of each block of keys: (D, keys)
   Block<E> values_;           // (keys, D)

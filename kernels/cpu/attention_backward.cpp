@@ -26,19 +26,24 @@ class Backward {
 
  public:
   Backward(const AttentionGradient& gradient, int64_t most_rows)
-      : plan_(gradient.plan), t_(gradient), dim_(plan_.dim), lse_(most_rows), delta_(most_rows) {
+      : plan_(gradient.plan),
+        t_(gradient),
+        dim_(plan_.dim),
+        multiply_(dim_, std::max(block_rows, block_keys)),
+        lse_(most_rows),
+        delta_(most_rows) {
     const int64_t keys = std::min(block_keys, plan_.longest);
     const int64_t row_stride = padded_stride<T>(dim_);
     const int64_t key_stride = padded_stride<T>((padded<T>(keys) + 3) / 4 * 4);
-    const int64_t rows = (most_rows + 1) / 2 * 2;
+    const int64_t rows = padded_rows(most_rows);
     queries_ = take<E>(rows, row_stride);
     gy_ = take<E>(rows, row_stride);
-    gq_ = take<T>(most_rows, row_stride);
+    gq_ = take<T>(rows, row_stride);
     transposed_keys_ = take<E>(elements<E>(dim_), key_stride);
     transposed_values_ = take<E>(elements<E>(dim_), key_stride);
-    keys_ = take<E>(elements<E>(keys), row_stride);
-    gk_ = take<T>(keys, row_stride);
-    gv_ = take<T>(keys, row_stride);
+    keys_ = take<E>(elements<E>(padded_depth<E>(keys)), row_stride);
+    gk_ = take<T>(padded_rows(keys), row_stride);
+    gv_ = take<T>(padded_rows(keys), row_stride);
     p_ = take<T>(block_rows, key_stride);
     gs_ = take<T>(block_rows, key_stride);
     buffer_ = take<E>(4, row_stride);
@@ -115,6 +120,8 @@ class Backward {
     if constexpr (!std::is_same_v<E, T>) {
       pair_rows(queries_, piece_->rows.size(), dim_, query_depth_);
       pair_rows(gy_, piece_->rows.size(), dim_, gy_depth_);
+      pad_depth(piece_->rows.size(), dim_, query_depth_);
+      pad_depth(piece_->rows.size(), dim_, gy_depth_);
     }
   }
 
@@ -136,14 +143,16 @@ class Backward {
       return Block<E>{all.row(rows.begin / Element<E>::factors), all.stride};
     };
     const auto seen_columns = [&](Range tile) { return Extent{.columns = ranges_.of(tile), .depth = {0, dim_}}; };
-    multiply(m, as_is(from_first(queries_)), transposed_keys_, p_, false, seen_columns);
-    multiply(m, as_is(from_first(gy_)), transposed_values_, gs_, false, seen_columns);
+    multiply_(m, as_is(from_first(queries_)), transposed_keys_, p_, false, seen_columns);
+    multiply_(m, as_is(from_first(gy_)), transposed_values_, gs_, false, seen_columns);
     for (int64_t i = 0; i < m; i += Element<E>::factors) differentiate(i, m, rows.begin + i, block.size());
+    pad_depth(m, block.size(), p_depth_);
+    pad_depth(m, block.size(), gs_depth_);
 
     const auto seeing_rows = [&](Range keys) { return Extent{.columns = {0, dim_}, .depth = ranges_.seeing(keys, m)}; };
-    multiply(block.size(), transposed(p_depth_), depth_from_first(gy_depth_), gv_, true, seeing_rows);
-    multiply(block.size(), transposed(gs_depth_), depth_from_first(query_depth_), gk_, true, seeing_rows);
-    multiply(m, as_is(gs_rows_), keys_, from_first(gq_), true, [&](Range tile) {
+    multiply_(block.size(), transposed(p_depth_), depth_from_first(gy_depth_), gv_, true, seeing_rows);
+    multiply_(block.size(), transposed(gs_depth_), depth_from_first(query_depth_), gk_, true, seeing_rows);
+    multiply_(m, as_is(gs_rows_), keys_, from_first(gq_), true, [&](Range tile) {
       return Extent{.columns = {0, dim_}, .depth = ranges_.of(tile)};
     });
   }
@@ -199,7 +208,7 @@ class Backward {
       }
       for (E* hidden : {gs0, gs1}) {
         clear_factors(hidden, 0, first);
-        clear_factors(hidden, last, padded<T>(keys));
+        clear_factors(hidden, last, padded_depth<E>(padded<T>(keys)));
       }
     }
   }
@@ -223,6 +232,7 @@ class Backward {
   const AttentionGradient& t_;
   int64_t dim_;
   const AttentionPiece* piece_ = nullptr;
+  Products<E> multiply_;
   std::vector<Scratch<std::byte>> memory_;
   Scratch<T> lse_, delta_;
   Block<E> queries_, gy_;                         // (rows, D)

@@ -126,7 +126,14 @@ HWY_INLINE void pair_rows(Block<Bf16Pair> rows, int64_t count, int64_t n, Block<
     pair_rows(factors_of(rows.row(i)), factors_of(rows.row(i + 1)), n, out.row(i / 2));
 }
 
-// The rows of tokens as the depth of a product with D columns: (tokens, D), or (⌈tokens / 2⌉, D) pairs.
+// Rows of `columns` sums' width from the given number of factors on become the zeros that pad a product's depth.
+template <class E>
+void pad_depth(int64_t factors, int64_t columns, Block<E> depth) {
+  for (int64_t i = elements<E>(factors); i < elements<E>(padded_depth<E>(factors)); ++i)
+    std::memset(static_cast<void*>(depth.row(i)), 0, size_t(padded<SumOf<E>>(columns)) * sizeof(E));
+}
+
+// The rows of tokens as the depth of a product with D columns: (tokens, D), or (⌈tokens / 2⌉, D) pairs; padded.
 template <class E>
 void read_depth(const HeadRows& in, Range tokens, int64_t head, int64_t dim, Block<E> out,
                 [[maybe_unused]] Block<E> buffer) {
@@ -140,6 +147,7 @@ void read_depth(const HeadRows& in, Range tokens, int64_t head, int64_t dim, Blo
       read_factors(in, token, head, dim, row);
     }
   }
+  pad_depth(tokens.size(), dim, out);
 }
 
 // out (n, 4), rows `stride` apart, = the transpose of four rows of n.

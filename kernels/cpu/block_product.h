@@ -5,6 +5,8 @@
 // A and B hold elements E: float or double, or with AVX-512 BF16 two bf16 factors that are neighbours in depth, which
 // one instruction multiplies and adds to an f32 sum. Depth is counted in factors wherever a caller names it.
 //
+// Where the processor has tiles for pairs of bf16 (kernels/cpu/bf16_tiles.h), `Products` takes those.
+//
 // Columns come in whole vectors: B and C are padded, and start at cache lines. `padded_stride` keeps rows an odd number
 // of cache lines apart, so that a column of vectors spreads over all sets of a cache.
 #if defined(MORA_KERNELS_CPU_BLOCK_PRODUCT_H_) == defined(HWY_TARGET_TOGGLE)
@@ -19,6 +21,8 @@
 #include <utility>
 
 #include "kernels/cpu/attention_plan.h"
+#include "kernels/cpu/bf16_tiles.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -69,6 +73,15 @@ template <class E>
 int64_t elements(int64_t factors) {
   return elements<E>(Range{0, factors}).end;
 }
+
+// Rows that are the depth of a product go on with zeros to this many: pairs, to whole tiles.
+template <class E>
+int64_t padded_depth(int64_t factors) {
+  constexpr int64_t unit = Element<E>::factors == 1 ? 1 : factors_of_tile;
+  return (factors + unit - 1) / unit * unit;
+}
+// Memory of A and C has this many rows.
+inline int64_t padded_rows(int64_t rows) { return (rows + rows_of_tiles - 1) / rows_of_tiles * rows_of_tiles; }
 
 // The factors of a row of elements.
 template <class E>
@@ -181,6 +194,45 @@ void multiply(int64_t m, Operand<E> a, Block<E> b, Block<SumOf<E>> c, bool accum
     }
   }
 }
+
+// How one thread multiplies blocks whose depth is at most `most_depth` factors, or `dim`: by tiles of the processor
+// where it has them and whole ones lie in `dim`.
+template <class E>
+class Products {
+ public:
+  explicit Products(int64_t dim, int64_t most_depth)
+      : in_tiles_(std::is_same_v<E, Bf16Pair> && dim % factors_of_tile == 0 && has_bf16_tiles()), tiles_(in_tiles_) {
+    if (in_tiles_) room_ = Scratch<float>(rows_of_tiles * elements<E>(padded_depth<E>(most_depth)));
+  }
+
+  // As `multiply`. Depth that is not `dim` is padded with zeros.
+  template <class ExtentOf>
+  void operator()(int64_t m, Operand<E> a, Block<E> b, Block<SumOf<E>> c, bool accumulate, ExtentOf extent) const {
+    if (!in_tiles_) return multiply(m, a, b, c, accumulate, extent);
+    for (int64_t begin = 0; begin < m; begin += rows_of_tiles) {
+      const Range rows{begin, std::min(m, begin + rows_of_tiles)};
+      const Extent e = extent(rows);
+      const Range depth{e.depth.begin / factors_of_tile * factors_of_tile / 2, padded_depth<E>(e.depth.end) / 2};
+      if (e.depth.empty() || e.columns.empty()) continue;
+      const int64_t column = e.columns.begin / columns_of_tile * columns_of_tile;
+      multiply_tiles(rows_of(a, rows, depth), {b.row(depth.begin) + column, b.stride},
+                     {c.row(begin) + column, c.stride}, rows.size(), e.columns.end - column, depth.size(), accumulate);
+    }
+  }
+
+ private:
+  // Those rows of A with neighbours in depth side by side.
+  TileRows rows_of(Operand<E> a, Range rows, Range depth) const {
+    auto* first = const_cast<E*>(a.data + rows.begin * a.row + depth.begin * a.column);
+    if (a.column == 1) return {first, a.row};
+    transpose_elements({first, a.column}, {room_.data(), depth.size()}, rows.size(), depth.size());
+    return {room_.data(), depth.size()};
+  }
+
+  bool in_tiles_;
+  Bf16Tiles tiles_;
+  Scratch<float> room_;
+};
 
 }  // namespace mora::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -138,13 +138,14 @@ TEST_P(AttentionOfDType, OneQueryWithGroupsOfAnySize) {
     }
 }
 
-// Pairs of bf16 factors, where the processor multiplies them, and f32 after widening.
+// Pairs of bf16 factors, where the processor multiplies them (in tiles where it has those, which heads of 33 and 48 do not
+// fill), and f32 after widening.
 TEST(Attention, Bf16BothWays) {
   const auto offsets = offsets_of({130, 301, 1, 64});
   const kernels::Bf16Products measured = kernels::bf16_products();
   for (const auto products : {kernels::Bf16Products::native, kernels::Bf16Products::widened}) {
     kernels::set_bf16_products(products);
-    for (int64_t dim : {64, 33})
+    for (int64_t dim : {64, 48, 33, 32})
       for (const AttentionShape& shape : {full(dim), causal(dim), causal(dim, 47)}) {
         SCOPED_TRACE(fmt::format("native {} D {} causal {} window {}", products == kernels::Bf16Products::native, dim,
                                  shape.causal, shape.window));
