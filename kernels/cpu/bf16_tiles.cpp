@@ -1,5 +1,6 @@
 #include "kernels/cpu/bf16_tiles.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -35,8 +36,8 @@ std::byte* at(TileRows m, int64_t row, int64_t column) {
 
 // Sums in tiles 0 to 3, row by row; a in 4 and 5, b in 6 and 7.
 template <int ROWS, int COLUMNS>
-__attribute__((target("amx-tile,amx-bf16"))) void multiply_block(TileRows a, TileRows b, TileRows c, int64_t pairs,
-                                                                 bool accumulate) {
+__attribute__((target("amx-tile,amx-bf16"))) void multiply_block(TileRows a, TileRows rest, TileRows b, TileRows c,
+                                                                 int64_t pairs, bool accumulate) {
   const int64_t a_row = 4 * a.stride, b_row = 4 * b.stride, c_row = 4 * c.stride;
   if (accumulate) {
     _tile_loadd(0, at(c, 0, 0), c_row);
@@ -59,6 +60,15 @@ __attribute__((target("amx-tile,amx-bf16"))) void multiply_block(TileRows a, Til
     }
     if constexpr (ROWS == 2) {
       _tile_loadd(5, at(a, 16, k), a_row);
+      _tile_dpbf16ps(2, 5, 6);
+      if constexpr (COLUMNS == 2) _tile_dpbf16ps(3, 5, 7);
+    }
+    if (!rest.data) continue;
+    _tile_loadd(4, at(rest, 0, k), 4 * rest.stride);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (COLUMNS == 2) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (ROWS == 2) {
+      _tile_loadd(5, at(rest, 16, k), 4 * rest.stride);
       _tile_dpbf16ps(2, 5, 6);
       if constexpr (COLUMNS == 2) _tile_dpbf16ps(3, 5, 7);
     }
@@ -101,6 +111,42 @@ __attribute__((target("avx512f"))) void transpose_block(const std::byte* from, i
   for (int i = 0; i < 16; ++i) std::memcpy(to + i * to_row, &rows[i], sizeof(Elements));
 }
 
+using Factors = uint16_t __attribute__((vector_size(64)));
+
+// Of two rows of 32 factors, pairs: the first four of each eight, then the others.
+__attribute__((target("avx512bw"))) inline void pair_vectors(Factors first, Factors second, uint32_t* to) {
+  Factors lower, upper;
+  for (uint16_t i = 0; i < 32; ++i) {
+    lower[i] = uint16_t(i / 8 * 8 + i % 8 / 2 + i % 2 * 32);
+    upper[i] = uint16_t(lower[i] + 4);
+  }
+  const Factors low = __builtin_shuffle(first, second, lower), high = __builtin_shuffle(first, second, upper);
+  std::memcpy(to, &low, sizeof(low));
+  std::memcpy(to + 16, &high, sizeof(high));
+}
+
+__attribute__((target("avx512bw"))) inline Factors load_factors(const bf16_t* from) {
+  Factors v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
+__attribute__((target("avx512bw"))) inline Factors load_factors(const bf16_t* from, int64_t count) {
+  Factors v{};
+  std::memcpy(&v, from, size_t(count) * sizeof(bf16_t));
+  return v;
+}
+
+// The columns of a panel: all 32, or `count...`.
+template <class... Count>
+__attribute__((target("avx512bw"))) void pair_columns(Bf16Rows from, uint32_t* to, Count... count) {
+  int64_t i = 0;
+  for (; i + 2 <= from.rows; i += 2, to += columns_of_panel) {
+    const bf16_t* row = from.data + i * from.stride;
+    pair_vectors(load_factors(row, count...), load_factors(row + from.stride, count...), to);
+  }
+  if (i < from.rows) pair_vectors(load_factors(from.data + i * from.stride, count...), Factors{}, to);
+}
+
 __attribute__((target("amx-tile"))) void configure_tiles() {
   static constexpr TileShapes shapes;
   _tile_loadconfig(&shapes);
@@ -122,15 +168,17 @@ Bf16Tiles::~Bf16Tiles() {
   if (used_) release_tiles();
 }
 
-void multiply_tiles(TileRows a, TileRows b, TileRows c, int64_t rows, int64_t columns, int64_t pairs, bool accumulate) {
+void multiply_tiles(TileRows a, TileRows b, TileRows c, int64_t rows, int64_t columns, int64_t pairs, bool accumulate,
+                    TileRows rest) {
   for (int64_t row = 0; row < rows; row += 32) {
     const TileRows rows_of_a{at(a, row, 0), a.stride};
+    const TileRows rows_of_rest{rest.data ? at(rest, row, 0) : nullptr, rest.stride};
     for (int64_t column = 0; column < columns; column += 32) {
       const TileRows columns_of_b{at(b, 0, column), b.stride}, block{at(c, row, column), c.stride};
       const bool one_row = rows - row <= 16, one_column = columns - column <= 16;
       const auto f = one_row ? (one_column ? multiply_block<1, 1> : multiply_block<1, 2>)
                              : (one_column ? multiply_block<2, 1> : multiply_block<2, 2>);
-      f(rows_of_a, columns_of_b, block, pairs, accumulate);
+      f(rows_of_a, rows_of_rest, columns_of_b, block, pairs, accumulate);
     }
   }
 }
@@ -141,13 +189,36 @@ void transpose_elements(TileRows from, TileRows to, int64_t rows, int64_t column
       transpose_block(at(from, column, row), 4 * from.stride, at(to, row, column), 4 * to.stride);
 }
 
+__attribute__((target("avx512bw"))) void pair_rows(Bf16Rows from, uint32_t* to, int64_t pairs, int64_t columns) {
+  for (int64_t p = 0; p < pairs; ++p, to += columns) {
+    const bf16_t* row = from.data + 2 * p * from.stride;
+    const int64_t used = 2 * p < from.rows ? from.columns : 0;
+    if (2 * p + 1 < from.rows)
+      for (int64_t j = 0; j < used; ++j) to[j] = row[j].bits | uint32_t{row[from.stride + j].bits} << 16;
+    else
+      for (int64_t j = 0; j < used; ++j) to[j] = row[j].bits;
+    std::fill_n(to + used, columns - used, 0u);
+  }
+}
+
+void pair_panel(Bf16Rows from, uint32_t* to, int64_t pairs) {
+  if (from.columns >= columns_of_panel)
+    pair_columns(from, to);
+  else
+    pair_columns(from, to, from.columns);
+  const int64_t there = (from.rows + 1) / 2;
+  std::fill_n(to + there * columns_of_panel, (pairs - there) * columns_of_panel, 0u);
+}
+
 #else
 
 bool has_bf16_tiles() { return false; }
 Bf16Tiles::Bf16Tiles(bool used) : used_(used) {}
 Bf16Tiles::~Bf16Tiles() = default;
-void multiply_tiles(TileRows, TileRows, TileRows, int64_t, int64_t, int64_t, bool) {}
+void multiply_tiles(TileRows, TileRows, TileRows, int64_t, int64_t, int64_t, bool, TileRows) {}
 void transpose_elements(TileRows, TileRows, int64_t, int64_t) {}
+void pair_rows(Bf16Rows, uint32_t*, int64_t, int64_t) {}
+void pair_panel(Bf16Rows, uint32_t*, int64_t) {}
 
 #endif
 

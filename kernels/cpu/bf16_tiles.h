@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "engine/dtype.h"
+
 namespace mora::kernels::cpu {
 
 inline constexpr int64_t rows_of_tiles = 32;    // of a and c: two tiles below each other
@@ -34,10 +36,25 @@ struct TileRows {
 };
 
 // c (rows, columns) = [c +] a (rows, 2·pairs) · b (2·pairs, columns), pairs and columns multiples of 16. All of a's and
-// c's rows up to the next multiple of 32, or 16 where rows are at most 16, are read and written.
-void multiply_tiles(TileRows a, TileRows b, TileRows c, int64_t rows, int64_t columns, int64_t pairs, bool accumulate);
+// c's rows up to `tiled_rows` of them are read and written. With `rest`, a matrix like a, c = [c +] (a + rest) · b.
+void multiply_tiles(TileRows a, TileRows b, TileRows c, int64_t rows, int64_t columns, int64_t pairs, bool accumulate,
+                    TileRows rest = {});
+inline int64_t tiled_rows(int64_t rows) { return rows <= 16 ? 16 : (rows + 31) / 32 * 32; }
 
 // to (rows, columns) = the transpose of from (columns, rows), elements of 4 bytes; rows and columns multiples of 16.
 void transpose_elements(TileRows from, TileRows to, int64_t rows, int64_t columns);
+
+// A matrix of bf16 with rows `stride` factors apart.
+struct Bf16Rows {
+  const bf16_t* data;
+  int64_t stride, rows, columns;
+};
+
+// to (pairs, columns): the rows of from, which end in zeros, in pairs of neighbours.
+void pair_rows(Bf16Rows from, uint32_t* to, int64_t pairs, int64_t columns);
+
+// The same for the first 32 columns, which change places: from fours a b c d e f g h to a c e g b d f h.
+void pair_panel(Bf16Rows from, uint32_t* to, int64_t pairs);
+inline constexpr int64_t columns_of_panel = 32;
 
 }  // namespace mora::kernels::cpu

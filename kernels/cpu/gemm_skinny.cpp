@@ -46,7 +46,7 @@ class OuterProducts {
       : k_(k),
         a_(a),
         b_(b),
-        place_{m, n},
+        place_{m, n, in_bf16_tiles<X>()},
         splits_(parts_of(k, ceil_div(16, place_.panels.count))),  // that keep threads equally busy
         sums_(splits_ * place_.size) {}
 
@@ -56,7 +56,8 @@ class OuterProducts {
       place_.write(p, splits_, place_.size, sums_.data(), transposed, accumulate, y);
     };
     parallel_for(pieces, grain_of(place_.m * place_.n * k_ / pieces), [&](int64_t begin, int64_t end) HWY_ATTR {
-      const Scratch<float> block(outer_block * 2 * place_.panels.vector), lefts(outer_block * place_.tiles * tile_rows);
+      const Scratch<float> block(place_.block * 2 * place_.panels.vector),
+          lefts(place_.block * place_.tiles * tile_rows);
       for (int64_t i = begin; i < end;) {  // the run of panels of one split
         const int64_t split = i / panels, first = i - split * panels;
         const int64_t last = std::min(panels, first + end - i);
@@ -75,8 +76,8 @@ class OuterProducts {
   // The sums of one split of k in panels [first, last).
   void add_up(int64_t split, int64_t first, int64_t last, float* block, float* lefts) {
     const int64_t begin = k_ * split / splits_, end = k_ * (split + 1) / splits_, n = place_.n;
-    for (int64_t k = begin; k < end; k += outer_block) {
-      const int64_t depth = std::min(outer_block, end - k);
+    for (int64_t k = begin; k < end; k += place_.block) {
+      const int64_t depth = std::min(place_.block, end - k);
       place_.add(first, last, depth, left(k, depth, lefts), Right<X>{b_ + k * n, b_ + k_ * n}, block, k > begin,
                  sums_.data() + split * place_.size);
     }

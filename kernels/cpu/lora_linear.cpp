@@ -39,11 +39,12 @@ void forward(const Tensor& x, const FrozenWeight& w, const Tensor& a, const Tens
   const RowFactor down(a.data<T>(), k, r, true), up(b.data<T>(), r, d, true);
   const T* px = x.data<T>();
   T *py = y.mutable_data<T>(), *ph = h.mutable_data<T>();
+  const int64_t block = in_bf16_tiles<T>() ? tiled_block : forward_block;
   parallel_for_rows(n, grain_of(r * (k + d)), [&](int64_t begin, int64_t end) HWY_ATTR {
-    const Scratch<float> narrow(forward_block * r), room(tile_rows * std::max(k, r));
+    const Scratch<float> narrow(block * r), room(tile_rows * std::max(k, r));
     RowsAhead ahead(product, begin, end);
-    for (int64_t first = begin; first < end; first += forward_block) {
-      const int64_t count = std::min(forward_block, end - first);
+    for (int64_t first = begin; first < end; first += block) {
+      const int64_t count = std::min(block, end - first);
       ahead.reach(first + count);
       down.multiply(px + first * k, count, narrow.data(), false, room.data());
       scaled(narrow.data(), count * r, float(scale), narrow.data());
@@ -97,15 +98,15 @@ class Backward {
   int64_t part_size() const { return a_place_.size + b_place_.size; }
 
   void add_part(int64_t part, RowsAhead& ahead) const {
-    const Scratch<float> gh(outer_block * r_ + tile_rows), h(outer_block * r_ + tile_rows);
-    const Scratch<float> room(tile_rows * std::max({d_, r_, k_})), block(outer_block * 2 * lanes(D()));
+    const Scratch<float> gh(a_place_.block * r_ + tile_rows), h(a_place_.block * r_ + tile_rows);
+    const Scratch<float> room(tile_rows * std::max({d_, r_, k_})), block(a_place_.block * 2 * lanes(D()));
     float* sum = sums_.data() + part * part_size();
     std::fill_n(sum, part_size(), 0.0f);
-    std::fill_n(gh.data(), outer_block * r_ + tile_rows, 0.0f);
-    std::fill_n(h.data(), outer_block * r_ + tile_rows, 0.0f);
+    std::fill_n(gh.data(), a_place_.block * r_ + tile_rows, 0.0f);
+    std::fill_n(h.data(), a_place_.block * r_ + tile_rows, 0.0f);
     const int64_t end = part_begin(n_, part + 1, parts_);
-    for (int64_t first = part_begin(n_, part, parts_); first < end; first += outer_block) {
-      const int64_t count = std::min(outer_block, end - first);
+    for (int64_t first = part_begin(n_, part, parts_); first < end; first += a_place_.block) {
+      const int64_t count = std::min(a_place_.block, end - first);
       ahead.reach(first + count);
       up_.multiply(gy_ + first * d_, count, gh.data(), false, room.data());
       scaled(gh.data(), count * r_, scale_, gh.data());
@@ -128,7 +129,7 @@ class Backward {
   T *gx_, *ga_, *gb_;
   LinearRows product_;
   RowFactor up_, down_;
-  OuterSums a_place_{r_, k_}, b_place_{r_, d_};  // of gA, and gBᵀ
+  OuterSums a_place_{r_, k_, in_bf16_tiles<T>()}, b_place_{r_, d_, in_bf16_tiles<T>()};  // of gA, and gBᵀ
   int64_t parts_ = 1;
   Scratch<float> sums_;  // (parts, both)
 };

@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/tile_factor.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mora::kernels::cpu::HWY_NAMESPACE {
@@ -194,7 +195,7 @@ HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* 
 }
 
 // The right factor op(b) (depth, columns) of y = a·op(b), packed for the tiles that suit it: up to 8 columns go by dot
-// products along the depth, for which both factors are read in whole vectors.
+// products along the depth, for which both factors are read in whole vectors; of bf16, by the processor's own tiles.
 class RowFactor {
   using D = hn::ScalableTag<float>;
 
@@ -204,6 +205,11 @@ class RowFactor {
   RowFactor(const X* b, int64_t depth, int64_t columns, bool transpose_b)
       : depth_(depth), columns_(columns), width_(ceil_div(depth, lanes(D())) * lanes(D())) {
     const D d;
+    if constexpr (std::is_same_v<X, bf16_t>)
+      if ((in_tiles_ = in_bf16_tiles<X>())) {
+        tiled_ = TileFactor(b, depth, columns, transpose_b);
+        return;
+      }
     if (columns > dot_columns) {
       packed_ = pack_panels(d, Panels<D>(d, columns), b, depth, transpose_b);
       return;
@@ -219,6 +225,7 @@ class RowFactor {
   // y (rows, columns) = [y +] a·op(b), a (rows, depth). `room` (8, depth) is scratch.
   template <class X, class Y>
   void multiply(const X* a, int64_t rows, Y* y, bool accumulate, float* room) const {
+    if (in_tiles_) return tiled_.multiply(a, rows, y, accumulate);
     if (columns_ > dot_columns) return multiply_panels(a, rows, y, accumulate, room);
     constexpr int64_t together = many_registers ? 3 : 1;
     int64_t i = 0;
@@ -254,6 +261,8 @@ class RowFactor {
 
   int64_t depth_ = 0, columns_ = 0, width_ = 0;
   Scratch<float> packed_;
+  bool in_tiles_ = false;
+  TileFactor tiled_;
 };
 
 }  // namespace mora::kernels::cpu::HWY_NAMESPACE

@@ -30,20 +30,27 @@ struct Right {
   const X* end;
 };
 
-// The place of a sum (m, n): rows padded to whole tiles, columns to whole vectors; `size` elements.
+// The place of a sum (m, n): rows padded to whole tiles, columns to whole vectors; `size` elements. Or, of bf16, that
+// of the processor's tiles.
 struct OuterSums {
   int64_t m, n;
+  bool in_tiles = false;
+  TileSums tiled{m, n};
+  int64_t block = in_tiles ? tiled_block : outer_block;  // rows that are best added at a time
   Panels<hn::ScalableTag<float>> panels{hn::ScalableTag<float>(), n};
-  int64_t row = panels.padded_columns(), tiles = ceil_div(m, tile_rows), size = tiles * tile_rows * row;
+  int64_t row = panels.padded_columns(), tiles = ceil_div(m, tile_rows);
+  int64_t size = in_tiles ? tiled.size() : tiles * tile_rows * row;
 
   // Panels [first, last) of sum = [sum +] leftᵀ·right over `count` rows. left (count, m) is read in whole tiles: what
-  // lies beyond m is added to the padding. right (count, n); `block` (count, 2 vectors) is scratch.
+  // lies beyond m is added to the padding. right (count, n); `room` (count, 2 vectors) is scratch.
   template <class X>
-  void add(int64_t first, int64_t last, int64_t count, Left<UnitRow> left, Right<X> right, float* block,
-           bool accumulate, float* sum) const {
+  void add(int64_t first, int64_t last, int64_t count, Left<UnitRow> left, Right<X> right, float* room, bool accumulate,
+           float* sum) const {
+    if constexpr (std::is_same_v<X, bf16_t>)
+      if (in_tiles) return tiled.add(first, last, count, left.data, left.step, right.data, accumulate, sum);
     const hn::ScalableTag<float> d;
     for (int64_t p = first; p < last; ++p) {
-      const auto [b, b_row] = panel(p, count, right, block);
+      const auto [b, b_row] = panel(p, count, right, room);
       for (int64_t t = 0; t < tiles; ++t)
         multiply_panel(
             d, count, Left<UnitRow>{left.data + t * tile_rows, {}, left.step}, b, b_row,
@@ -64,28 +71,31 @@ struct OuterSums {
       else
         map(d, count, same, to, from);
     };
-    const int64_t begin = panels.begin(p), used = panels.used(p);
+    const int64_t begin = panels.begin(p), used = panels.used(p), width = in_tiles ? columns_of_panel : panels.width(p);
+    float* panel = in_tiles ? sums + p * tiled.panel_size() : sums + begin;
+    const int64_t panel_row = in_tiles ? columns_of_panel : row;
     for (int64_t i = 0; i < m; ++i) {
-      float* to = sums + i * row + begin;
+      float* to = panel + i * panel_row;
       for (int64_t part = 1; part < parts; ++part)
-        map(d, panels.width(p), plus, to, static_cast<const float*>(to), static_cast<const float*>(to + part * stride));
+        map(d, width, plus, to, static_cast<const float*>(to), static_cast<const float*>(to + part * stride));
+      if (in_tiles) TileSums::order(to);
       if (!transposed) put(to, used, y + i * n + begin);
     }
     if (!transposed) return;
     const Scratch<float> turned(used * m);
-    copy_transposed(d, sums + begin, row, used, m, m, turned.data());
+    copy_transposed(d, panel, panel_row, used, m, m, turned.data());
     put(turned.data(), used * m, y + begin * m);
   }
 
  private:
   // Panel p of the right factor: as it lies, or copied where it is 16-bit or whole vectors reach beyond its end.
   template <class X>
-  std::pair<const float*, int64_t> panel(int64_t p, int64_t count, Right<X> right, float* block) const {
+  std::pair<const float*, int64_t> panel(int64_t p, int64_t count, Right<X> right, float* room) const {
     const X* from = right.data + panels.begin(p);
     if constexpr (std::is_same_v<X, float>)
       if (from + (count - 1) * n + panels.width(p) <= right.end) return {from, n};
-    copy_rows(hn::ScalableTag<float>(), from, n, count, panels.used(p), panels.width(p), block);
-    return {block, panels.width(p)};
+    copy_rows(hn::ScalableTag<float>(), from, n, count, panels.used(p), panels.width(p), room);
+    return {room, panels.width(p)};
   }
 };
 
