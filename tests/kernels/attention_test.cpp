@@ -138,8 +138,8 @@ TEST_P(AttentionOfDType, OneQueryWithGroupsOfAnySize) {
     }
 }
 
-// Pairs of bf16 factors, where the processor multiplies them (in tiles where it has those, which heads of 33 and 48 do not
-// fill), and f32 after widening.
+// Pairs of bf16 factors, where the processor multiplies them (in tiles where it has those, which heads of 33 and 48 do
+// not fill), and f32 after widening.
 TEST(Attention, Bf16BothWays) {
   const auto offsets = offsets_of({130, 301, 1, 64});
   const kernels::Bf16Products measured = kernels::bf16_products();
