@@ -84,7 +84,7 @@ using Elements = uint32_t __attribute__((vector_size(64)));
 // Of each two rows STEP apart, the blocks of STEP columns that are not on the diagonal change places.
 template <int STEP>
 __attribute__((target("avx512f"))) inline void exchange(Elements (&rows)[16]) {
-  Elements upper, lower;  // where the columns of the two rows come from: below 16 the first, then the second
+  Elements upper{}, lower{};  // where the columns of the two rows come from: below 16 the first, then the second
   for (uint32_t i = 0; i < 16; ++i) {
     upper[i] = i & STEP ? 16 + i - STEP : i;
     lower[i] = i & STEP ? 16 + i : i + STEP;
@@ -115,7 +115,7 @@ using Factors = uint16_t __attribute__((vector_size(64)));
 
 // Of two rows of 32 factors, pairs: the first four of each eight, then the others.
 __attribute__((target("avx512bw"))) inline void pair_vectors(Factors first, Factors second, uint32_t* to) {
-  Factors lower, upper;
+  Factors lower{}, upper{};
   for (uint16_t i = 0; i < 32; ++i) {
     lower[i] = uint16_t(i / 8 * 8 + i % 8 / 2 + i % 2 * 32);
     upper[i] = uint16_t(lower[i] + 4);
