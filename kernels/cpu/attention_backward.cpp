@@ -35,15 +35,15 @@ class Backward {
     const int64_t keys = std::min(block_keys, plan_.longest);
     const int64_t row_stride = padded_stride<T>(dim_);
     const int64_t key_stride = padded_stride<T>((padded<T>(keys) + 3) / 4 * 4);
-    const int64_t rows = padded_rows(most_rows);
+    const int64_t rows = tiled_rows(most_rows);
     queries_ = take<E>(rows, row_stride);
     gy_ = take<E>(rows, row_stride);
     gq_ = take<T>(rows, row_stride);
     transposed_keys_ = take<E>(elements<E>(dim_), key_stride);
     transposed_values_ = take<E>(elements<E>(dim_), key_stride);
     keys_ = take<E>(elements<E>(padded_depth<E>(keys)), row_stride);
-    gk_ = take<T>(padded_rows(keys), row_stride);
-    gv_ = take<T>(padded_rows(keys), row_stride);
+    gk_ = take<T>(tiled_rows(keys), row_stride);
+    gv_ = take<T>(tiled_rows(keys), row_stride);
     p_ = take<T>(block_rows, key_stride);
     gs_ = take<T>(block_rows, key_stride);
     buffer_ = take<E>(4, row_stride);
@@ -54,8 +54,8 @@ class Backward {
       p_depth_ = p_;
       gs_depth_ = gs_rows_ = gs_;
     } else {
-      query_depth_ = take<E>(rows / 2, row_stride);
-      gy_depth_ = take<E>(rows / 2, row_stride);
+      query_depth_ = take<E>(elements<E>(padded_depth<E>(most_rows)), row_stride);
+      gy_depth_ = take<E>(elements<E>(padded_depth<E>(most_rows)), row_stride);
       p_depth_ = take<E>(block_rows / 2, key_stride);
       gs_depth_ = take<E>(block_rows / 2, key_stride);
       gs_rows_ = take<E>(block_rows, padded_stride<E>(elements<E>(key_stride)));

@@ -98,19 +98,6 @@ void clear_factors(E* row, int64_t begin, int64_t end) {
   if (begin < end) std::memset(static_cast<void*>(p + begin), 0, size_t(end - begin) * sizeof(*p));
 }
 
-// out[i] = (lower[i], upper[i]), i < n, and on to the end of the last vector.
-HWY_INLINE void pair_rows(const bf16_t* lower, const bf16_t* upper, int64_t n, Bf16Pair* out) {
-  const hn::ScalableTag<uint32_t> d;
-  const hn::Rebind<uint16_t, decltype(d)> d16;
-  for (int64_t i = 0; i < n; i += lanes(d)) {
-    const auto word = [&](const bf16_t* row) HWY_ATTR {
-      const auto* p = reinterpret_cast<const uint16_t*>(row + i);
-      return hn::PromoteTo(d, i + lanes(d) <= n ? hn::LoadU(d16, p) : load_lanes(d16, p, n - i));
-    };
-    hn::StoreU(hn::Or(word(lower), hn::ShiftLeft<16>(word(upper))), d, reinterpret_cast<uint32_t*>(out + i));
-  }
-}
-
 // out[i] = (lower lane i, upper lane i), rounded to bf16.
 template <class D, class V>
 HWY_INLINE void store_pairs(D d, V lower, V upper, Bf16Pair* out) {
@@ -121,9 +108,9 @@ HWY_INLINE void store_pairs(D d, V lower, V upper, Bf16Pair* out) {
 
 // Rows [0, count) of n factors become pairs of rows, an absent last one zeros: the depth of a product then.
 HWY_INLINE void pair_rows(Block<Bf16Pair> rows, int64_t count, int64_t n, Block<Bf16Pair> out) {
-  if (count % 2) clear_factors(rows.row(count), 0, n);
   for (int64_t i = 0; i < count; i += 2)
-    pair_rows(factors_of(rows.row(i)), factors_of(rows.row(i + 1)), n, out.row(i / 2));
+    pair_rows(factors_of(rows.row(i)), i + 1 < count ? factors_of(rows.row(i + 1)) : nullptr, n,
+              reinterpret_cast<uint32_t*>(out.row(i / 2)));
 }
 
 // Rows of `columns` sums' width from the given number of factors on become the zeros that pad a product's depth.

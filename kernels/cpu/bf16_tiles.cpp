@@ -1,6 +1,5 @@
 #include "kernels/cpu/bf16_tiles.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -111,42 +110,6 @@ __attribute__((target("avx512f"))) void transpose_block(const std::byte* from, i
   for (int i = 0; i < 16; ++i) std::memcpy(to + i * to_row, &rows[i], sizeof(Elements));
 }
 
-using Factors = uint16_t __attribute__((vector_size(64)));
-
-// Of two rows of 32 factors, pairs: the first four of each eight, then the others.
-__attribute__((target("avx512bw"))) inline void pair_vectors(Factors first, Factors second, uint32_t* to) {
-  Factors lower{}, upper{};
-  for (uint16_t i = 0; i < 32; ++i) {
-    lower[i] = uint16_t(i / 8 * 8 + i % 8 / 2 + i % 2 * 32);
-    upper[i] = uint16_t(lower[i] + 4);
-  }
-  const Factors low = __builtin_shuffle(first, second, lower), high = __builtin_shuffle(first, second, upper);
-  std::memcpy(to, &low, sizeof(low));
-  std::memcpy(to + 16, &high, sizeof(high));
-}
-
-__attribute__((target("avx512bw"))) inline Factors load_factors(const bf16_t* from) {
-  Factors v;
-  std::memcpy(&v, from, sizeof(v));
-  return v;
-}
-__attribute__((target("avx512bw"))) inline Factors load_factors(const bf16_t* from, int64_t count) {
-  Factors v{};
-  std::memcpy(&v, from, size_t(count) * sizeof(bf16_t));
-  return v;
-}
-
-// The columns of a panel: all 32, or `count...`.
-template <class... Count>
-__attribute__((target("avx512bw"))) void pair_columns(Bf16Rows from, uint32_t* to, Count... count) {
-  int64_t i = 0;
-  for (; i + 2 <= from.rows; i += 2, to += columns_of_panel) {
-    const bf16_t* row = from.data + i * from.stride;
-    pair_vectors(load_factors(row, count...), load_factors(row + from.stride, count...), to);
-  }
-  if (i < from.rows) pair_vectors(load_factors(from.data + i * from.stride, count...), Factors{}, to);
-}
-
 __attribute__((target("amx-tile"))) void configure_tiles() {
   static constexpr TileShapes shapes;
   _tile_loadconfig(&shapes);
@@ -157,7 +120,7 @@ __attribute__((target("amx-tile"))) void release_tiles() { _tile_release(); }
 
 bool has_bf16_tiles() {
   static const bool has =
-      __builtin_cpu_supports("amx-bf16") != 0 && __builtin_cpu_supports("avx512f") != 0 && ask_for_tiles();
+      __builtin_cpu_supports("amx-bf16") != 0 && __builtin_cpu_supports("avx512bw") != 0 && ask_for_tiles();
   return has;
 }
 
@@ -189,27 +152,6 @@ void transpose_elements(TileRows from, TileRows to, int64_t rows, int64_t column
       transpose_block(at(from, column, row), 4 * from.stride, at(to, row, column), 4 * to.stride);
 }
 
-__attribute__((target("avx512bw"))) void pair_rows(Bf16Rows from, uint32_t* to, int64_t pairs, int64_t columns) {
-  for (int64_t p = 0; p < pairs; ++p, to += columns) {
-    const bf16_t* row = from.data + 2 * p * from.stride;
-    const int64_t used = 2 * p < from.rows ? from.columns : 0;
-    if (2 * p + 1 < from.rows)
-      for (int64_t j = 0; j < used; ++j) to[j] = row[j].bits | uint32_t{row[from.stride + j].bits} << 16;
-    else
-      for (int64_t j = 0; j < used; ++j) to[j] = row[j].bits;
-    std::fill_n(to + used, columns - used, 0u);
-  }
-}
-
-void pair_panel(Bf16Rows from, uint32_t* to, int64_t pairs) {
-  if (from.columns >= columns_of_panel)
-    pair_columns(from, to);
-  else
-    pair_columns(from, to, from.columns);
-  const int64_t there = (from.rows + 1) / 2;
-  std::fill_n(to + there * columns_of_panel, (pairs - there) * columns_of_panel, 0u);
-}
-
 #else
 
 bool has_bf16_tiles() { return false; }
@@ -217,8 +159,6 @@ Bf16Tiles::Bf16Tiles(bool used) : used_(used) {}
 Bf16Tiles::~Bf16Tiles() = default;
 void multiply_tiles(TileRows, TileRows, TileRows, int64_t, int64_t, int64_t, bool, TileRows) {}
 void transpose_elements(TileRows, TileRows, int64_t, int64_t) {}
-void pair_rows(Bf16Rows, uint32_t*, int64_t, int64_t) {}
-void pair_panel(Bf16Rows, uint32_t*, int64_t) {}
 
 #endif
 

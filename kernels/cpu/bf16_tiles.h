@@ -6,13 +6,15 @@
 
 #include <cstdint>
 
-#include "engine/dtype.h"
-
 namespace mora::kernels::cpu {
 
-inline constexpr int64_t rows_of_tiles = 32;    // of a and c: two tiles below each other
+inline constexpr int64_t rows_of_tiles = 32;    // of a and c: two tiles of 16 below each other
 inline constexpr int64_t columns_of_tile = 16;  // of b and c
 inline constexpr int64_t factors_of_tile = 32;  // of depth
+
+constexpr int64_t next_multiple(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+// The rows of a and c that are read and written.
+constexpr int64_t tiled_rows(int64_t rows) { return next_multiple(rows, 16); }
 
 // Whether the processor has such tiles, and the kernel lets this process use them.
 bool has_bf16_tiles();
@@ -35,26 +37,12 @@ struct TileRows {
   int64_t stride;
 };
 
-// c (rows, columns) = [c +] a (rows, 2·pairs) · b (2·pairs, columns), pairs and columns multiples of 16. All of a's and
-// c's rows up to `tiled_rows` of them are read and written. With `rest`, a matrix like a, c = [c +] (a + rest) · b.
+// c (rows, columns) = [c +] a (rows, 2·pairs) · b (2·pairs, columns), pairs and columns multiples of 16. Of a
+// and c all `tiled_rows` are there. With `rest`, a matrix like a, c = [c +] (a + rest) · b.
 void multiply_tiles(TileRows a, TileRows b, TileRows c, int64_t rows, int64_t columns, int64_t pairs, bool accumulate,
                     TileRows rest = {});
-inline int64_t tiled_rows(int64_t rows) { return rows <= 16 ? 16 : (rows + 31) / 32 * 32; }
 
 // to (rows, columns) = the transpose of from (columns, rows), elements of 4 bytes; rows and columns multiples of 16.
 void transpose_elements(TileRows from, TileRows to, int64_t rows, int64_t columns);
-
-// A matrix of bf16 with rows `stride` factors apart.
-struct Bf16Rows {
-  const bf16_t* data;
-  int64_t stride, rows, columns;
-};
-
-// to (pairs, columns): the rows of from, which end in zeros, in pairs of neighbours.
-void pair_rows(Bf16Rows from, uint32_t* to, int64_t pairs, int64_t columns);
-
-// The same for the first 32 columns, which change places: from fours a b c d e f g h to a c e g b d f h.
-void pair_panel(Bf16Rows from, uint32_t* to, int64_t pairs);
-inline constexpr int64_t columns_of_panel = 32;
 
 }  // namespace mora::kernels::cpu

@@ -74,14 +74,12 @@ int64_t elements(int64_t factors) {
   return elements<E>(Range{0, factors}).end;
 }
 
-// Rows that are the depth of a product go on with zeros to this many: pairs, to whole tiles.
+// Rows that are the depth of a product go on with zeros to this many: pairs, to whole tiles. A and C have `tiled_rows`.
 template <class E>
 int64_t padded_depth(int64_t factors) {
   constexpr int64_t unit = Element<E>::factors == 1 ? 1 : factors_of_tile;
-  return (factors + unit - 1) / unit * unit;
+  return next_multiple(factors, unit);
 }
-// Memory of A and C has this many rows.
-inline int64_t padded_rows(int64_t rows) { return (rows + rows_of_tiles - 1) / rows_of_tiles * rows_of_tiles; }
 
 // The factors of a row of elements.
 template <class E>

@@ -142,7 +142,7 @@ void for_blocks(int64_t n, int64_t unit, bool overlap, F f) {
 }
 
 // The unit of a thread's blocks. Rows that are computed twice cost less in f32 with the smaller one, but tiles of bf16
-// have 16 rows (measured: 1.5 % of a step with 200 tokens, and with 16 for bf16 5 %).
+// have 16 rows (measured: 1 % of a step with 200 tokens, and with 16 for bf16 5 %).
 int64_t block_unit(DType input) { return input == DType::f32 ? 8 : row_unit; }
 // That of blocks which are enough work for every thread.
 int64_t unit_of_all(DType input) { return block_unit(input) * ((threads() + 7) / 8); }

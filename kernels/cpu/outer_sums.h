@@ -64,13 +64,6 @@ struct OuterSums {
   void write(int64_t p, int64_t parts, int64_t stride, float* sums, bool transposed, bool accumulate, Y* y) const {
     const hn::ScalableTag<float> d;
     const auto plus = [](auto u, auto v) HWY_ATTR { return hn::Add(u, v); };
-    const auto same = [](auto v) HWY_ATTR { return v; };
-    const auto put = [&](const float* from, int64_t count, Y* to) HWY_ATTR {
-      if (accumulate)
-        map(d, count, plus, to, static_cast<const Y*>(to), from);
-      else
-        map(d, count, same, to, from);
-    };
     const int64_t begin = panels.begin(p), used = panels.used(p), width = in_tiles ? columns_of_panel : panels.width(p);
     float* panel = in_tiles ? sums + p * tiled.panel_size() : sums + begin;
     const int64_t panel_row = in_tiles ? columns_of_panel : row;
@@ -78,13 +71,12 @@ struct OuterSums {
       float* to = panel + i * panel_row;
       for (int64_t part = 1; part < parts; ++part)
         map(d, width, plus, to, static_cast<const float*>(to), static_cast<const float*>(to + part * stride));
-      if (in_tiles) TileSums::order(to);
-      if (!transposed) put(to, used, y + i * n + begin);
+      if (!transposed) put(to, used, accumulate, y + i * n + begin);
     }
     if (!transposed) return;
     const Scratch<float> turned(used * m);
     copy_transposed(d, panel, panel_row, used, m, m, turned.data());
-    put(turned.data(), used * m, y + begin * m);
+    put(turned.data(), used * m, accumulate, y + begin * m);
   }
 
  private:

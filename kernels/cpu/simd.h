@@ -182,6 +182,20 @@ HWY_INLINE void store(hn::Vec<D> v, D d, T* p, int64_t n) {
   }
 }
 
+// out[i] = lower[i] in the lower half of its bits and upper[i], or 0 where that is null, in the upper one; i < n, then
+// zeros to the end of the last vector.
+HWY_INLINE void pair_rows(const bf16_t* lower, const bf16_t* upper, int64_t n, uint32_t* out) {
+  const hn::ScalableTag<uint32_t> d;
+  const hn::Rebind<uint16_t, decltype(d)> d16;
+  for (int64_t i = 0; i < n; i += lanes(d)) {
+    const auto word = [&](const bf16_t* row) HWY_ATTR {
+      const auto* p = reinterpret_cast<const uint16_t*>(row + i);
+      return hn::PromoteTo(d, i + lanes(d) <= n ? hn::LoadU(d16, p) : load_lanes(d16, p, n - i));
+    };
+    hn::StoreU(upper ? hn::Or(word(lower), hn::ShiftLeft<16>(word(upper))) : word(lower), d, out + i);
+  }
+}
+
 // step(i) for each whole vector of [0, n), then step(i, count) for what is left: written once as
 //   [&](int64_t i, auto... count) HWY_ATTR { … load(d, x + i, count...) … }
 template <class D, class Step>

@@ -30,7 +30,30 @@ bool in_bf16_tiles() {
     return false;
 }
 
-constexpr int64_t next_multiple(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+// y = [y +] x over n elements.
+template <class Y>
+HWY_INLINE void put(const float* x, int64_t n, bool accumulate, Y* y) {
+  const hn::ScalableTag<float> d;
+  if (accumulate)
+    map(
+        d, n, [](auto u, auto v) HWY_ATTR { return hn::Add(u, v); }, y, static_cast<const Y*>(y), x);
+  else
+    map(
+        d, n, [](auto v) HWY_ATTR { return v; }, y, x);
+}
+
+// to (pairs, width) = `rows` rows of n ≤ width factors, `stride` apart, as pairs of neighbours, then zeros; width a
+// multiple of 16.
+HWY_INLINE void pair_matrix(const bf16_t* from, int64_t stride, int64_t rows, int64_t n, int64_t pairs, int64_t width,
+                            uint32_t* to) {
+  const int64_t there = (rows + 1) / 2, filled = next_multiple(n, columns_of_tile);
+  for (int64_t p = 0; p < there; ++p) {
+    const bf16_t* row = from + 2 * p * stride;
+    pair_rows(row, 2 * p + 1 < rows ? row + stride : nullptr, n, to + p * width);
+    std::fill_n(to + p * width + filled, width - filled, 0u);
+  }
+  std::fill_n(to + there * width, (pairs - there) * width, 0u);
+}
 
 // high + low = the `used` elements of from, then zeros; both `width` long, a multiple of 16. Whether low is 0.
 HWY_INLINE bool split(const float* from, int64_t used, int64_t width, bf16_t* high, bf16_t* low) {
@@ -67,7 +90,7 @@ class TileFactor {
     const int64_t times = is_twice() ? 2 : 1, each = depth_width_ / times;
     if (!transpose_b) {
       for (int64_t i = 0; i < times; ++i)
-        pair_rows({b, columns, depth, columns}, pairs_.data() + i * each / 2 * width_, each / 2, width_);
+        pair_matrix(b, columns, depth, columns, each / 2, width_, pairs_.data() + i * each / 2 * width_);
       return;
     }
     const Scratch<bf16_t> rows(width_ * depth_width_);
@@ -91,7 +114,9 @@ class TileFactor {
         const int64_t width = std::min(most_columns, width_ - column);
         multiply_tiles(left.a, {pairs_.data() + column, width_}, {sums.data(), width}, count, width, depth_width_ / 2,
                        false, left.rest);
-        add(sums.data(), width, count, std::min(width, columns_ - column), y + first * columns_ + column, accumulate);
+        for (int64_t i = 0; i < count; ++i)
+          put(sums.data() + i * width, std::min(width, columns_ - column), accumulate,
+              y + (first + i) * columns_ + column);
       }
     }
   }
@@ -119,25 +144,13 @@ class TileFactor {
     return {{room, depth_width_ / 2}, {is_twice() ? nullptr : low, depth_width_ / 2}};
   }
 
-  // y (rows, used), columns_ apart, = [y +] sums.
-  template <class Y>
-  void add(const float* sums, int64_t sums_row, int64_t rows, int64_t used, Y* y, bool accumulate) const {
-    const hn::ScalableTag<float> d;
-    for (int64_t i = 0; i < rows; ++i, sums += sums_row, y += columns_) {
-      if (accumulate)
-        map(
-            d, used, [](auto u, auto v) HWY_ATTR { return hn::Add(u, v); }, y, static_cast<const Y*>(y), sums);
-      else
-        map(
-            d, used, [](auto v) HWY_ATTR { return v; }, y, sums);
-    }
-  }
-
   int64_t depth_ = 0, columns_ = 0, depth_width_ = 0, width_ = 0;
   Scratch<uint32_t> pairs_;  // (depth / 2, columns)
 };
 
-// Sums (m, n) of outer products: a panel of 32 columns after the other, with columns as pair_panel leaves them.
+constexpr int64_t columns_of_panel = 32;
+
+// Sums (m, n) of outer products: a panel of 32 columns after the other.
 struct TileSums {
   int64_t m, n;
   int64_t rows = tiled_rows(m);
@@ -154,17 +167,11 @@ struct TileSums {
     const Bf16Tiles tiles(true);
     for (int64_t p = first; p < last; ++p) {
       const int64_t column = p * columns_of_panel;
-      pair_panel({right + column, n, count, n - column}, block.data(), pairs);
+      pair_matrix(right + column, n, count, std::min(columns_of_panel, n - column), pairs, columns_of_panel,
+                  block.data());
       multiply_tiles(a.a, {block.data(), columns_of_panel}, {sum + p * panel_size(), columns_of_panel}, rows,
                      columns_of_panel, pairs, accumulate, a.rest);
     }
-  }
-
-  // The 32 columns of a row of a panel, put in order.
-  static HWY_INLINE void order(float* row) {
-    float moved[columns_of_panel];
-    std::copy_n(row, columns_of_panel, moved);
-    for (int64_t four = 0; four < 8; ++four) std::copy_n(moved + four % 2 * 16 + four / 2 * 4, 4, row + 4 * four);
   }
 
  private:
@@ -177,7 +184,7 @@ struct TileSums {
     for (int64_t i = 0; i < count; ++i)
       exact &= split(left + i * left_row, m, rows, halves.data() + i * rows, halves.data() + (count + i) * rows);
     for (int64_t half = 0; half < (exact ? 1 : 2); ++half) {
-      pair_rows({halves.data() + half * count * rows, rows, count, rows}, paired.data(), pairs, rows);
+      pair_matrix(halves.data() + half * count * rows, rows, count, rows, pairs, rows, paired.data());
       transpose_elements({paired.data(), rows}, {to + half * rows * pairs, pairs}, rows, pairs);
     }
     return {{to, pairs}, {exact ? nullptr : to + rows * pairs, pairs}};
