@@ -11,6 +11,7 @@
 
 #include "engine/cuda.h"
 #include "engine/parallel.h"
+#include "kernels/cpu/bf16_tiles.h"
 #include "mora/training/process_memory.h"
 
 namespace mora {
@@ -49,7 +50,7 @@ std::vector<std::string> processor_features() {
   add("avx512vl", __builtin_cpu_supports("avx512vl"));
   add("avx512vnni", __builtin_cpu_supports("avx512vnni"));
   add("avx512bf16", __builtin_cpu_supports("avx512bf16"));
-  add("amx-bf16", __builtin_cpu_supports("amx-bf16"));
+  add("amx-bf16", kernels::cpu::has_bf16_tiles());
 #elif defined(__aarch64__)
   found.emplace_back("neon");
 #endif

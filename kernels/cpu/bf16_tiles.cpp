@@ -1,9 +1,9 @@
 #include "kernels/cpu/bf16_tiles.h"
 
 #include <cstddef>
-#include <cstring>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,6 +13,13 @@ namespace mora::kernels::cpu {
 
 #if defined(__x86_64__) && defined(__linux__)
 namespace {
+
+// Clang 14's __builtin_cpu_supports does not know of them.
+bool processor_has_tiles() {
+  constexpr unsigned bf16 = 1U << 22, tiles = 1U << 24;  // of leaf 7's EDX (Intel's manual, volume 2, CPUID)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & bf16) != 0 && (d & tiles) != 0;
+}
 
 // Linux keeps a process's tiles only after it asked for that (Documentation/arch/x86/xstate.rst).
 bool ask_for_tiles() {
@@ -78,36 +85,45 @@ __attribute__((target("amx-tile,amx-bf16"))) void multiply_block(TileRows a, Til
   if constexpr (ROWS == 2 && COLUMNS == 2) _tile_stored(3, at(c, 16, 16), c_row);
 }
 
-using Elements = uint32_t __attribute__((vector_size(64)));
+// Where the columns of two rows STEP apart come from after `exchange`: below 16 the first row, then the second.
+struct alignas(64) Columns {
+  uint32_t of[16];
+};
+template <uint32_t STEP>
+constexpr Columns columns_of(bool upper) {
+  Columns from{};
+  for (uint32_t i = 0; i < 16; ++i) {
+    const bool second = (i & STEP) != 0;
+    from.of[i] = upper ? (second ? 16 + i - STEP : i) : (second ? 16 + i : i + STEP);
+  }
+  return from;
+}
 
 // Of each two rows STEP apart, the blocks of STEP columns that are not on the diagonal change places.
 template <int STEP>
-__attribute__((target("avx512f"))) inline void exchange(Elements (&rows)[16]) {
-  Elements upper{}, lower{};  // where the columns of the two rows come from: below 16 the first, then the second
-  for (uint32_t i = 0; i < 16; ++i) {
-    upper[i] = i & STEP ? 16 + i - STEP : i;
-    lower[i] = i & STEP ? 16 + i : i + STEP;
-  }
+__attribute__((target("avx512f"))) inline void exchange(__m512i (&rows)[16]) {
+  static constexpr Columns upper = columns_of<STEP>(true), lower = columns_of<STEP>(false);
+  const __m512i to_upper = _mm512_load_si512(&upper), to_lower = _mm512_load_si512(&lower);
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) {
     if (i & STEP) continue;
-    const Elements first = rows[i], second = rows[i + STEP];
-    rows[i] = __builtin_shuffle(first, second, upper);
-    rows[i + STEP] = __builtin_shuffle(first, second, lower);
+    const __m512i first = rows[i], second = rows[i + STEP];
+    rows[i] = _mm512_permutex2var_epi32(first, to_upper, second);
+    rows[i + STEP] = _mm512_permutex2var_epi32(first, to_lower, second);
   }
 }
 
 __attribute__((target("avx512f"))) void transpose_block(const std::byte* from, int64_t from_row, std::byte* to,
                                                         int64_t to_row) {
-  Elements rows[16];
+  __m512i rows[16];
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) std::memcpy(&rows[i], from + i * from_row, sizeof(Elements));
+  for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(from + i * from_row);
   exchange<1>(rows);
   exchange<2>(rows);
   exchange<4>(rows);
   exchange<8>(rows);
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) std::memcpy(to + i * to_row, &rows[i], sizeof(Elements));
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * to_row, rows[i]);
 }
 
 __attribute__((target("amx-tile"))) void configure_tiles() {
@@ -119,8 +135,7 @@ __attribute__((target("amx-tile"))) void release_tiles() { _tile_release(); }
 }  // namespace
 
 bool has_bf16_tiles() {
-  static const bool has =
-      __builtin_cpu_supports("amx-bf16") != 0 && __builtin_cpu_supports("avx512bw") != 0 && ask_for_tiles();
+  static const bool has = processor_has_tiles() && __builtin_cpu_supports("avx512bw") != 0 && ask_for_tiles();
   return has;
 }
 
