@@ -5,13 +5,15 @@
 //   infer(const Meta&…)              the output's Meta (or an array of N, each optional): every check, no allocation
 //   forward(const Tensor&…, Tensor&…)   calls the kernel; undefined where infer gave no Meta
 //     or view(const Tensor&)            for an op that only looks at its input's storage in another way
-//   vjp(const Saved&, const Tensor& gy, Need)   gradients of the inputs, in Tensor ops, so that it differentiates again
+//   vjp(const Saved&, const Tensor& gy, Need)   gradients of the inputs, in Tensor ops, so that it differentiates
+//   again;
+//     of an op with several differentiable outputs, std::span<const Tensor> gy, undefined where nothing arrived
 //   composite(const Tensor&…)        the same function in plain ops: documentation, the tests' oracle, and the
 //                                    derivative where vjp is missing
 //
 // forward and view get contiguous inputs unless the op says `static constexpr bool strided = true`. An op without vjp
-// and composite says `using NotDifferentiable = void`. Only the first `differentiable_outputs` outputs (default: all;
-// one for an op with a vjp) carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i)
+// and composite says `using NotDifferentiable = void`. Only the first `differentiable_outputs` outputs (default: all)
+// carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i)
 // only as far as `saves` names them. An op that saves all its inputs and costs one pass over memory says `static
 // constexpr bool recomputed = true`: those that would save its output compute it again in the backward instead.
 #pragma once
@@ -79,6 +81,11 @@ concept IsView = requires {
 template <class Op>
 concept HasVjp = requires {
   &Op::vjp;
+};
+// Whether its vjp takes the gradients of several outputs.
+template <class Op>
+concept HasListVjp = requires(const Op& op, const Saved& saved, std::span<const Tensor> gy) {
+  op.vjp(saved, gy, Need{});
 };
 template <class Op>
 concept HasComposite = requires {
@@ -173,7 +180,9 @@ class OpNode final : public Node {
 
   Tensors backward(std::span<const Tensor> gy, Need need) override {
     recomputed_ = {};  // who read it came before
-    if constexpr (detail::HasVjp<Op>) {
+    if constexpr (detail::HasListVjp<Op>) {
+      return op_.vjp(saved_, gy, need);
+    } else if constexpr (detail::HasVjp<Op>) {
       return op_.vjp(saved_, gy[0], need);
     } else {
       const Tensors inputs = saved_.inputs();
@@ -210,7 +219,8 @@ template <class Op, size_t N>
 void record(const Op& op, std::span<const Tensor> in, std::array<Tensor, N>& out) {
   static_assert(HasVjp<Op> || HasComposite<Op> || NotDifferentiable<Op>,
                 "an op needs a vjp, a composite, or to say NotDifferentiable");
-  static_assert(differentiable_outputs<Op>(N) == 1 || !HasVjp<Op>, "a vjp takes the gradient of one output");
+  static_assert(differentiable_outputs<Op>(N) == 1 || !HasVjp<Op> || HasListVjp<Op>,
+                "the vjp takes the gradient of one output");
   if constexpr (!NotDifferentiable<Op>)
     attach(Ref<RefCounted>(new OpNode<Op>(op, in, out)), out, differentiable_outputs<Op>(N));
 }
@@ -270,8 +280,11 @@ auto apply_list(const Op& op, std::span<const Tensor> in) {
     static_assert(detail::takes_strided<Op>(), "an op of any number of inputs takes them with any strides");
     std::vector<Meta> metas;
     for (const Tensor& t : in) metas.push_back(t.meta());
-    std::array<Tensor, 1> out = detail::allocated(op.infer(metas));
-    op.forward(in, out[0]);
+    auto out = detail::allocated(op.infer(metas));
+    if constexpr (std::tuple_size_v<decltype(out)> == 1)
+      op.forward(in, out[0]);
+    else
+      op.forward(in, std::span<Tensor>(out));
     if (grad_enabled() && std::any_of(in.begin(), in.end(), requires_grad)) detail::record(op, in, out);
     return detail::one_or_all(out);
   }

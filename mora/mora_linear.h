@@ -13,6 +13,9 @@ class MoRALinear final : public Linear {
   MoRALinear(LinearSlot base, std::unique_ptr<MoRALayer> layer);
 
   Tensor forward(const Tensor& x, Context& context) const override { return layer_->forward(x, frozen(), context); }
+  std::optional<AdaptedTerm> term(DType dtype, const Context& context) const override {
+    return layer_->term(frozen(), dtype, context);
+  }
   const FrozenWeightPtr& frozen() const override { return working_; }
   bool needs_all_tokens() const override { return layer_->needs_all_tokens(); }
 

@@ -1,17 +1,10 @@
-// A frozen linear together with its static adapter, in one op: the update is added into the output while it is there,
-// and the backward adds the adapter's share into the gradient of x. Dropout, which changes the adapter's input, goes by
-// the separate ops.
+// Linears of one x, each frozen and with its static adapter, in one op: x is read once for all of them, an update is
+// added into its output while that is there, and the backward sums the gradient of x as it goes. Dropout, which changes
+// an adapter's input, goes by the separate ops.
 #pragma once
 
 #include "autograd/op.h"
-#include "autograd/ops/arithmetic.h"
-#include "autograd/ops/matmul.h"
-#include "autograd/ops/mora_operator.h"
-#include "autograd/ops/shape.h"
-#include "kernels/binary.h"
-#include "kernels/lora.h"
-#include "kernels/matmul.h"
-#include "kernels/mora_operator.h"
+#include "kernels/adapted_linear.h"
 
 namespace mora {
 
@@ -19,120 +12,61 @@ namespace ops {
 
 using FrozenWeightPtr = std::shared_ptr<const kernels::FrozenWeight>;
 
-// y = x·Wᵀ + bias + h·Bᵀ,  h = scale·x·Aᵀ.  x (N, k), A (r, k), B (d, r) → y (N, d); h (N, r) is a hint.   Hu et al.
-// 2021, "LoRA"
-struct LoraLinear {
-  static constexpr std::string_view name = "lora_linear";
-  static constexpr Saves saves{.inputs = 0b111, .outputs = 0b10};
-  static constexpr uint32_t differentiable_outputs = 1;
-  FrozenWeightPtr w;
-  double scale = 1;
+}  // namespace ops
 
-  std::array<Meta, 2> infer(const Meta& x, const Meta& a, const Meta& b) const {
-    const int64_t k = w->in(), d = w->out();
-    require<ShapeError>(x.shape.rank() == 2 && x.shape[1] == k && a.shape.rank() == 2 && a.shape[1] == k &&
-                            b.shape == Shape({d, a.shape[0]}),
-                        "lora_linear: x {}, A {}, B {} on W ({}, {})", x.shape, a.shape, b.shape, d, k);
-    require<DTypeError>(is_floating(x.dtype) && a.dtype == x.dtype && b.dtype == x.dtype,
-                        "lora_linear: x {}, A {}, B {}", name_of(x.dtype), name_of(a.dtype), name_of(b.dtype));
-    return {Meta{{x.shape[0], d}, x.dtype, x.device}, Meta{{x.shape[0], a.shape[0]}, x.dtype, x.device}};
-  }
-  void forward(const Tensor& x, const Tensor& a, const Tensor& b, Tensor& y, Tensor& h) const {
-    kernels::lora_linear(x, *w, a, b, y, h, scale);
-  }
-  Tensors composite(const Tensor& x, const Tensor& a, const Tensor& b) const {
-    return {linear(x, w) + mora::matmul(mora::matmul(x, a, false, true) * scale, b, false, true), Tensor()};
-  }
-  Tensors vjp(const Saved& s, const Tensor& gy, Need need) const;
+// A linear and its adapter: W, and of kernels::AdaptedLinear what is not W.
+struct AdaptedTerm {
+  ops::FrozenWeightPtr w;
+  kernels::AdaptedLinear linear = {};
 };
 
-// gx = gy·W + gh·A,  gA = ghᵀ·x,  gB = gyᵀ·h,  gh = scale·gy·B
-struct LoraLinearBackward {
-  static constexpr std::string_view name = "lora_linear_backward";
-  LoraLinear op;
-  Need need;
-  Tensor h;
+namespace ops {
 
-  std::array<std::optional<Meta>, 3> infer(const Meta& x, const Meta& a, const Meta& b, const Meta& gy) const {
-    require<ShapeError>(gy.shape == Shape({x.shape[0], b.shape[0]}), "lora_linear_backward: gy {} for x {} and B {}",
-                        gy.shape, x.shape, b.shape);
-    auto wanted = [&](int i, const Meta& m) { return need[i] ? std::optional(m) : std::nullopt; };
-    return {wanted(0, x), wanted(1, a), wanted(2, b)};
-  }
-  void forward(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& gy, Tensor& gx, Tensor& ga,
-               Tensor& gb) const {
-    kernels::lora_linear_backward(x, *op.w, a, b, h, gy, gx, ga, gb, op.scale);
-  }
-  Tensors composite(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& gy) const {
-    return composite_backward(op, gy, need, x, a, b);
-  }
+// y_i = x·W_iᵀ + c_i + what its adapter adds, up to three of them.  x (N, k), then the factors of each in turn: of a
+// LoRA A (r, k) and B (d_i, r), of a MoRA M (r̂, r̂) → y_i (N, d_i). x·Aᵀ of a LoRA (N, r) is a hint; C(x) of a MoRA is
+// cheap and as large as x: the backward computes it again.   Hu et al. 2021, "LoRA"; Jiang et al. 2024, "MoRA"
+struct AdaptedLinears {
+  static constexpr std::string_view name = "adapted_linears";
+  static constexpr uint32_t most = 3;
+  static constexpr Saves saves{.inputs = ~uint64_t{0}, .outputs = 0b111000};
+  static constexpr uint32_t differentiable_outputs = most;
+  static constexpr bool strided = true;
+  std::vector<AdaptedTerm> terms;  // without the factors
+
+  std::array<std::optional<Meta>, 2 * most> infer(std::span<const Meta> in) const;
+  void forward(std::span<const Tensor> in, std::span<Tensor> out) const;
+  Tensors composite(std::span<const Tensor> in) const;
+  Tensors vjp(const Saved& s, std::span<const Tensor> gy, Need need) const;
+
+  size_t factors() const;  // of all of them
+  // What the kernels take, with the factors among `in`.
+  std::vector<kernels::AdaptedLinear> described(std::span<const Tensor> in) const;
 };
 
-inline Tensors LoraLinear::vjp(const Saved& s, const Tensor& gy, Need need) const {
-  const auto g = apply(LoraLinearBackward{*this, need, s.output(1)}, s.input(0), s.input(1), s.input(2), gy);
-  return {g[0], g[1], g[2]};
-}
+// gx = Σ_i gy_i·W_i + what the adapters give, and the gradients of the factors.  x, the factors, then gy_i (N, d_i)
+struct AdaptedLinearsBackward {
+  static constexpr std::string_view name = "adapted_linears_backward";
+  static constexpr bool strided = true;
+  AdaptedLinears op;
+  Need need;   // of the inputs of op
+  Tensors hs;  // the hints
 
-// y = x·Wᵀ + bias + D(C(x)·Mᵀ).  x (N, k), M (r̂, r̂) → (N, d).   Jiang et al. 2024, "MoRA"
-// C(x) is cheap and as large as x: the backward computes it again.
-struct MoraLinear {
-  static constexpr std::string_view name = "mora_linear";
-  static constexpr Saves saves{.inputs = 0b11};
-  FrozenWeightPtr w;
-  MoraOperator op;
-
-  Meta infer(const Meta& x, const Meta& m) const {
-    check_rows(x, op.in, name);
-    require<ShapeError>(op.in == w->in() && op.out == w->out() && m.shape == Shape({op.rank, op.rank}),
-                        "mora_linear: M {} with r̂ = {} on W ({}, {})", m.shape, op.rank, w->out(), w->in());
-    require<DTypeError>(is_floating(x.dtype) && m.dtype == x.dtype, "mora_linear: x {}, M {}", name_of(x.dtype),
-                        name_of(m.dtype));
-    return {{x.shape[0], op.out}, x.dtype, x.device};
-  }
-  void forward(const Tensor& x, const Tensor& m, Tensor& y) const { kernels::mora_linear(x, *w, m, y, op); }
-  Tensor composite(const Tensor& x, const Tensor& m) const {
-    const Tensor s = apply(MoraCompress{op}, x);
-    const Tensor z = mora::matmul(mora::reshape(s, {-1, op.rank}), m, false, true);
-    return linear(x, w) + apply(MoraDecompress{op}, mora::reshape(z, s.shape()));
-  }
-  Tensors vjp(const Saved& s, const Tensor& gy, Need need) const;
+  std::array<std::optional<Meta>, 1 + 2 * AdaptedLinears::most> infer(std::span<const Meta> in) const;
+  void forward(std::span<const Tensor> in, std::span<Tensor> out) const;
+  Tensors composite(std::span<const Tensor> in) const;
 };
-
-// gx = gy·W + Cᵀ(gz·M),  gM = gzᵀ·C(x),  gz = Dᵀ(gy)
-struct MoraLinearBackward {
-  static constexpr std::string_view name = "mora_linear_backward";
-  MoraLinear op;
-  Need need;
-
-  std::array<std::optional<Meta>, 2> infer(const Meta& x, const Meta& m, const Meta& gy) const {
-    require<ShapeError>(gy.shape == Shape({x.shape[0], op.op.out}), "mora_linear_backward: gy {} for x {}", gy.shape,
-                        x.shape);
-    return {need[0] ? std::optional(x) : std::nullopt, need[1] ? std::optional(m) : std::nullopt};
-  }
-  void forward(const Tensor& x, const Tensor& m, const Tensor& gy, Tensor& gx, Tensor& gm) const {
-    kernels::mora_linear_backward(x, *op.w, m, gy, gx, gm, op.op);
-  }
-  Tensors composite(const Tensor& x, const Tensor& m, const Tensor& gy) const {
-    return composite_backward(op, gy, need, x, m);
-  }
-};
-
-inline Tensors MoraLinear::vjp(const Saved& s, const Tensor& gy, Need need) const {
-  const auto g = apply(MoraLinearBackward{*this, need}, s.input(0), s.input(1), gy);
-  return {g[0], g[1]};
-}
 
 }  // namespace ops
 
+// y = x·Wᵀ + bias
+AdaptedTerm plain_term(ops::FrozenWeightPtr w);
 // y = x·Wᵀ + bias + scale·(x·Aᵀ)·Bᵀ
-inline Tensor lora_linear(const Tensor& x, const ops::FrozenWeightPtr& w, const Tensor& a, const Tensor& b,
-                          double scale) {
-  return apply(ops::LoraLinear{w, scale}, x, a, b)[0];
-}
+AdaptedTerm lora_term(ops::FrozenWeightPtr w, Tensor a, Tensor b, double scale);
 // y = x·Wᵀ + bias + D(C(x)·Mᵀ)
-inline Tensor mora_linear(const Tensor& x, const ops::FrozenWeightPtr& w, const Tensor& m,
-                          const kernels::MoraOperator& op) {
-  return apply(ops::MoraLinear{w, op}, x, m);
-}
+AdaptedTerm mora_term(ops::FrozenWeightPtr w, Tensor m, const kernels::MoraOperator& op);
+
+// The outputs of one to three linears that read x (N, k).
+Tensors adapted_linears(const Tensor& x, std::span<const AdaptedTerm> terms);
+inline Tensor adapted_linear(const Tensor& x, const AdaptedTerm& term) { return adapted_linears(x, {&term, 1})[0]; }
 
 }  // namespace mora

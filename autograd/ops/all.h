@@ -29,7 +29,7 @@ constexpr OpList<A..., B...> operator+(OpList<A...>, OpList<B...>) {
   return {};
 }
 
-using AdaptedLinearOps = OpList<ops::LoraLinear, ops::LoraLinearBackward, ops::MoraLinear, ops::MoraLinearBackward>;
+using AdaptedLinearOps = OpList<ops::AdaptedLinears, ops::AdaptedLinearsBackward>;
 using ArithmeticOps = OpList<ops::Add, ops::Sub, ops::Mul, ops::Div, ops::Maximum, ops::Where, ops::Affine, ops::Power,
                              ops::Clamp, ops::Compare>;
 using AttentionOps = OpList<ops::Attention, ops::AttentionBackward, ops::Rotary>;

@@ -142,15 +142,16 @@ void multiply_f64(const Tensor& x, const FrozenWeight& w, Tensor& y, Packed::Dir
                   {.transpose_b = forward, .accumulate = forward && packed.f64_bias.defined()});
 }
 
-void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Packed::Direction direction) {
+// y = [y +] …, but for f64
+void multiply(const Tensor& x, const FrozenWeight& w, Tensor& y, Packed::Direction direction, bool accumulate = false) {
   if (y.numel() == 0) return;
   if (x.dtype() == DType::f64) return multiply_f64(x, w, y, direction);
   const DType dtype = product_dtype(x.dtype());
   const auto& packed = w.packed().packed(w, direction, dtype);
-  if (x.dtype() == dtype) return packed.multiply(x.raw(), y.mutable_raw(), x.dim(0));
+  if (x.dtype() == dtype) return packed.multiply(x.raw(), y.mutable_raw(), x.dim(0), accumulate);
   const Tensor wide_x = as_dtype(x, DType::f32);
-  Tensor wide_y = Tensor::empty(y.shape(), DType::f32);
-  packed.multiply(wide_x.raw(), wide_y.mutable_raw(), x.dim(0));
+  Tensor wide_y = accumulate ? copied(y, DType::f32) : Tensor::empty(y.shape(), DType::f32);
+  packed.multiply(wide_x.raw(), wide_y.mutable_raw(), x.dim(0), accumulate);
   kernels::copy(wide_y, y);
 }
 
@@ -182,13 +183,15 @@ void linear_backward(const Tensor& gy, const FrozenWeight& w, Tensor& gx) {
   multiply(gy, w, gx, Packed::backward);
 }
 
-LinearRows::LinearRows(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction, int64_t pieces) {
+LinearRows::LinearRows(const Tensor& x, const FrozenWeight& w, Tensor& y, Direction direction, int64_t pieces,
+                       bool accumulate)
+    : accumulate_(accumulate) {
   const bool forward = direction == Direction::forward;
   check_linear(forward ? "linear" : "linear_backward", x, forward ? w.in() : w.out(), y, forward ? w.out() : w.in());
   const int64_t rows = x.dim(0), count = threads();
   const bool busy = pieces % count == 0 || pieces >= 4 * count;  // every thread, nearly all the time
   if (x.dtype() == DType::f64 || x.dtype() != product_dtype(x.dtype()) || rows < least_rows_alone * count || !busy) {
-    forward ? cpu::linear(x, w, y) : cpu::linear_backward(x, w, y);
+    forward ? cpu::linear(x, w, y) : multiply(x, w, y, Packed::backward, accumulate);
     return;
   }
   matrix_ = &w.packed().packed(w, forward ? Packed::forward : Packed::backward, x.dtype());
@@ -199,7 +202,7 @@ LinearRows::LinearRows(const Tensor& x, const FrozenWeight& w, Tensor& y, Direct
 }
 
 void LinearRows::operator()(int64_t begin, int64_t end) const {
-  if (matrix_) matrix_->multiply_alone(x_ + begin * x_row_, y_ + begin * y_row_, end - begin);
+  if (matrix_) matrix_->multiply_alone(x_ + begin * x_row_, y_ + begin * y_row_, end - begin, accumulate_);
 }
 
 }  // namespace cpu

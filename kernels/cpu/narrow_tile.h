@@ -225,7 +225,8 @@ class RowFactor {
   // y (rows, columns) = [y +] a·op(b), a (rows, depth). `room` (8, depth) is scratch.
   template <class X, class Y>
   void multiply(const X* a, int64_t rows, Y* y, bool accumulate, float* room) const {
-    if (in_tiles_) return tiled_.multiply(a, rows, y, accumulate);
+    if constexpr (!std::is_same_v<X, f16_t>)
+      if (in_tiles_) return tiled_.multiply(a, rows, y, accumulate);
     if (columns_ > dot_columns) return multiply_panels(a, rows, y, accumulate, room);
     constexpr int64_t together = many_registers ? 3 : 1;
     int64_t i = 0;

@@ -205,16 +205,17 @@ struct PackedMatrix::Impl {
     return forms.back().memory;
   }
 
-  Product& for_rows(int64_t rows) const {
-    return product(
-        {.gemm = {.m = rows, .n = n, .k = k, .input = dtype, .output = dtype}, .packed = true, .bias = bias.defined()});
+  Product& for_rows(int64_t rows, bool accumulate) const {
+    return product({.gemm = {.m = rows, .n = n, .k = k, .accumulate = accumulate, .input = dtype, .output = dtype},
+                    .packed = true,
+                    .bias = bias.defined()});
   }
 
   // Rows [begin, end) of y.
-  void multiply(const void* x, void* y, int64_t begin, int64_t end, int64_t unit) {
+  void multiply(const void* x, void* y, int64_t begin, int64_t end, int64_t unit, bool accumulate) {
     const int64_t x_row = k * int64_t(size_of(dtype)), y_row = n * int64_t(size_of(dtype));
-    for_blocks(end - begin, unit, true, [&](int64_t first, int64_t count) {
-      Product& p = for_rows(count);
+    for_blocks(end - begin, unit, !accumulate, [&](int64_t first, int64_t count) {
+      Product& p = for_rows(count, accumulate);
       p.run(static_cast<const std::byte*>(x) + (begin + first) * x_row, in_layout(p.b_layout),
             bias.defined() ? &bias_memory : nullptr, static_cast<std::byte*>(y) + (begin + first) * y_row);
     });
@@ -230,19 +231,20 @@ PackedMatrix::PackedMatrix(const Tensor& b, bool transposed, const Tensor& bias)
   if (bias.defined())
     p.bias_memory = dnnl::memory(matrix(1, p.n, DType::f32, Tag::ab), engine(), const_cast<void*>(bias.raw()));
   const auto source = matrix(p.k, p.n, p.dtype, transposed ? Tag::ba : Tag::ab);
-  p.add_form(dnnl::memory(source, engine(), const_cast<void*>(b.raw())), p.for_rows(512).b_layout);
+  p.add_form(dnnl::memory(source, engine(), const_cast<void*>(b.raw())), p.for_rows(512, false).b_layout);
 }
 
 PackedMatrix::~PackedMatrix() = default;
 
-void PackedMatrix::multiply(const void* x, void* y, int64_t rows) const {
-  if (rows < least_rows_alone * threads()) return impl_->multiply(x, y, 0, rows, unit_of_all(impl_->dtype));
-  parallel_for_rows(rows, 1,
-                    [&](int64_t begin, int64_t end) { impl_->multiply(x, y, begin, end, block_unit(impl_->dtype)); });
+void PackedMatrix::multiply(const void* x, void* y, int64_t rows, bool accumulate) const {
+  if (rows < least_rows_alone * threads()) return impl_->multiply(x, y, 0, rows, unit_of_all(impl_->dtype), accumulate);
+  parallel_for_rows(rows, 1, [&](int64_t begin, int64_t end) {
+    impl_->multiply(x, y, begin, end, block_unit(impl_->dtype), accumulate);
+  });
 }
 
-void PackedMatrix::multiply_alone(const void* x, void* y, int64_t rows) const {
-  impl_->multiply(x, y, 0, rows, block_unit(impl_->dtype));
+void PackedMatrix::multiply_alone(const void* x, void* y, int64_t rows, bool accumulate) const {
+  impl_->multiply(x, y, 0, rows, block_unit(impl_->dtype), accumulate);
 }
 
 int64_t PackedMatrix::bytes() const {

@@ -20,10 +20,10 @@ class PackedMatrix {
   PackedMatrix(const PackedMatrix&) = delete;
   PackedMatrix& operator=(const PackedMatrix&) = delete;
 
-  // x (rows, k) → y (rows, n), both of b's dtype, by all threads.
-  void multiply(const void* x, void* y, int64_t rows) const;
+  // x (rows, k) → y (rows, n) = [y +] x·B + c, both of b's dtype, by all threads.
+  void multiply(const void* x, void* y, int64_t rows, bool accumulate = false) const;
   // The same by the calling thread of a parallel region; others may call it at the same time.
-  void multiply_alone(const void* x, void* y, int64_t rows) const;
+  void multiply_alone(const void* x, void* y, int64_t rows, bool accumulate = false) const;
   int64_t bytes() const;
 
  private:

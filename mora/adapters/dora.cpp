@@ -48,7 +48,7 @@ Tensor DoRA::row_norms() const {
 // x·W'ᵀ + b
 Tensor DoRA::adapted(const Tensor& x) const {
   const Tensor gain = cast(magnitude_ / row_norms(), x.dtype());  // (out)
-  const Tensor y = lora_linear(x, w_, cast(a(), x.dtype()), cast(b(), x.dtype()), scaling()) * gain;
+  const Tensor y = adapted_linear(x, lora_term(w_, cast(a(), x.dtype()), cast(b(), x.dtype()), scaling())) * gain;
   return bias_.defined() ? y + cast(bias_, x.dtype()) * (1 - gain) : y;
 }
 

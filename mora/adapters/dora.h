@@ -15,6 +15,7 @@ class DoRA final : public LoRA {
 
   Tensor update(const Tensor& x, Context& context) const override;
   Tensor forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const override;
+  std::optional<AdaptedTerm> term(const FrozenWeightPtr&, DType, const Context&) const override { return {}; }
   void visit_parameters(ParameterVisitor visit) override {
     LoRA::visit_parameters(visit);
     visit("lora_magnitude_vector", magnitude_);

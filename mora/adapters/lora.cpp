@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "autograd/ops/adapted_linear.h"
 #include "autograd/ops/arithmetic.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/matmul.h"
@@ -69,9 +68,9 @@ Tensor LoRA::update(const Tensor& x, Context& context) const {
   return matmul(h, cast(b_, x.dtype()), false, true);                                                  // (N, out)
 }
 
-Tensor LoRA::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {
-  if (drops(context)) return MoRALayer::forward(x, w, context);
-  return lora_linear(x, w, cast(factor_a(), x.dtype()), cast(b_, x.dtype()), scaling());
+std::optional<AdaptedTerm> LoRA::term(const FrozenWeightPtr& w, DType dtype, const Context& context) const {
+  if (drops(context)) return {};
+  return lora_term(w, cast(factor_a(), dtype), cast(b_, dtype), scaling());
 }
 
 Tensor LoRA::base_shift() const {

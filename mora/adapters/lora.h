@@ -18,7 +18,7 @@ class LoRA : public MoRALayer {
   LoRA(AdapterSpec spec, Tensor a, Tensor b, uint64_t index, std::optional<LoraFactors> origin = {});
 
   Tensor update(const Tensor& x, Context& context) const override;
-  Tensor forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const override;
+  std::optional<AdaptedTerm> term(const FrozenWeightPtr& w, DType dtype, const Context& context) const override;
   void visit_parameters(ParameterVisitor visit) override {
     visit("lora_A", a_);
     visit("lora_B", b_);

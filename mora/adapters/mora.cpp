@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/ops/adapted_linear.h"
+#include "autograd/ops/arithmetic.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/mora_operator.h"
@@ -116,9 +116,9 @@ Tensor MoRA::update(const Tensor& x, Context& context) const {
   return mora_decompress(reshape(z, s.shape()), operator_);                                          // (N, out)
 }
 
-Tensor MoRA::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {
-  if (context.training && spec_.dropout > 0) return MoRALayer::forward(x, w, context);
-  return mora_linear(x, w, cast(matrix_, x.dtype()), operator_);
+std::optional<AdaptedTerm> MoRA::term(const FrozenWeightPtr& w, DType dtype, const Context& context) const {
+  if (context.training && spec_.dropout > 0) return {};
+  return mora_term(w, cast(matrix_, dtype), operator_);
 }
 
 void MoRA::visit_constants(ParameterVisitor visit) {

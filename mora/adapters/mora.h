@@ -22,7 +22,7 @@ class MoRA final : public MoRALayer {
   static int64_t side_for(const AdapterSpec& spec, int64_t in, int64_t out);
 
   Tensor update(const Tensor& x, Context& context) const override;
-  Tensor forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const override;
+  std::optional<AdaptedTerm> term(const FrozenWeightPtr& w, DType dtype, const Context& context) const override;
   void visit_parameters(ParameterVisitor visit) override { visit("M", matrix_); }
   void visit_constants(ParameterVisitor visit) override;  // history.0.M, …
   Tensor base_shift() const override;

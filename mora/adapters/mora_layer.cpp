@@ -44,6 +44,7 @@ kernels::OperatorKind parse_operator(std::string_view word, std::string_view pla
 }
 
 Tensor MoRALayer::forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const {
+  if (const auto one = term(w, x.dtype(), context)) return adapted_linear(x, *one);
   return linear(x, w) + update(x, context);
 }
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "autograd/ops/adapted_linear.h"
 #include "engine/parallel.h"
 #include "kernels/matmul.h"
 #include "kernels/mora_operator.h"
@@ -49,8 +51,10 @@ class MoRALayer {
 
   // What is added, f(x): x (N, in) → (N, out)
   virtual Tensor update(const Tensor& x, Context& context) const = 0;
-  // The adapted linear, x·Wᵀ + b + f(x), in one op where the layer has one. W is the working weight.
+  // The adapted linear, x·Wᵀ + b + f(x), in one op where the layer has a term. W is the working weight.
   virtual Tensor forward(const Tensor& x, const FrozenWeightPtr& w, Context& context) const;
+  // The same as a part of the op that linears of one x share, for x of `dtype`; none where it takes more than that.
+  virtual std::optional<AdaptedTerm> term(const FrozenWeightPtr&, DType, const Context&) const { return {}; }
   // Whether it adds to the loss or notes in the context what it did with each token of a batch.
   virtual bool needs_all_tokens() const { return false; }
   // Trained tensors by their name inside the layer.

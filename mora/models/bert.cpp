@@ -101,9 +101,14 @@ Tensor Bert::attend(const Layer& layer, const Tensor& x, const Tensor& wanted, c
                     const Sequences& s, Context& context) const {
   const HfConfig& c = config();
   const auto heads = [&c](const Tensor& y) { return reshape(y, {y.dim(0), c.num_attention_heads, c.head_dim}); };
-  const Tensor q = heads(layer.query->forward(wanted, context));  // (N or B, H, D)
-  const Tensor k = heads(layer.key->forward(x, context));
-  const Tensor v = heads(layer.value->forward(x, context));
+  Tensor q, k, v;
+  if (wanted.dim(0) == x.dim(0)) {  // all of them
+    const auto qkv = forward_all(x, context, layer.query, layer.key, layer.value);
+    q = heads(qkv[0]), k = heads(qkv[1]), v = heads(qkv[2]);
+  } else {
+    const auto kv = forward_all(x, context, layer.key, layer.value);
+    q = heads(layer.query->forward(wanted, context)), k = heads(kv[0]), v = heads(kv[1]);
+  }
   const Tensor y = attention(q, k, v, offsets, s.offsets, {.scale = 1 / std::sqrt(double(c.head_dim))});
   return layer.attention_output->forward(reshape(y, wanted.shape()), context);
 }

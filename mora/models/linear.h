@@ -1,9 +1,12 @@
 // The seam between models and adapters: what a model calls where the paper says W·x + b.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 
+#include "autograd/ops/adapted_linear.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/matmul.h"
 #include "autograd/ops/shape.h"
@@ -17,6 +20,8 @@ class Linear {
  public:
   virtual ~Linear() = default;
   virtual Tensor forward(const Tensor& x, Context& context) const = 0;
+  // The same as a part of the op that linears of one x share, for x of `dtype`; none where it takes more than that.
+  virtual std::optional<AdaptedTerm> term(DType, const Context&) const { return {}; }
   // The frozen weight underneath, shared: W (out, in) and a bias that may be undefined.
   virtual const std::shared_ptr<const kernels::FrozenWeight>& frozen() const = 0;
   // Whether nothing is added to the frozen weight.
@@ -44,6 +49,7 @@ class FrozenLinear final : public Linear {
   FrozenLinear(WeightInFile weight, Tensor bias)
       : weight_(std::make_shared<kernels::FrozenWeight>(weight.meta, std::move(weight.load), std::move(bias))) {}
   Tensor forward(const Tensor& x, Context&) const override { return linear(x, weight_); }
+  std::optional<AdaptedTerm> term(DType, const Context&) const override { return plain_term(weight_); }
   const std::shared_ptr<const kernels::FrozenWeight>& frozen() const override { return weight_; }
   bool is_plain() const override { return true; }
 
@@ -51,14 +57,32 @@ class FrozenLinear final : public Linear {
   std::shared_ptr<const kernels::FrozenWeight> weight_;
 };
 
-// The outputs of linears that read the same x. Plain ones take one pass together where no gradient is recorded.
+// The outputs of linears that read the same x, in one pass over it where each has a term. Plain ones alone take it
+// where no gradient is recorded: the pass would keep x for the backward.
 template <class... Slots>
 std::array<Tensor, sizeof...(Slots)> forward_all(const Tensor& x, Context& context, const Slots&... linears) {
-  if (grad_enabled() || !(linears->is_plain() && ...)) return {linears->forward(x, context)...};
-  std::array ys{Tensor::empty({x.dim(0), linears->out()}, x.dtype(), x.device())...};
-  const kernels::FrozenWeight* const weights[]{linears->frozen().get()...};
-  kernels::linears(x, weights, ys);
-  return ys;
+  constexpr size_t count = sizeof...(Slots);
+  if (const bool plain = (linears->is_plain() && ...); plain && !grad_enabled()) {
+    std::array ys{Tensor::empty({x.dim(0), linears->out()}, x.dtype(), x.device())...};
+    const kernels::FrozenWeight* const weights[]{linears->frozen().get()...};
+    kernels::linears(x, weights, ys);
+    return ys;
+  } else if (!plain) {
+    std::array<AdaptedTerm, count> terms;
+    size_t found = 0;
+    const auto add = [&](const Linear& linear) {
+      auto term = linear.term(x.dtype(), context);
+      if (term) terms[found++] = *std::move(term);
+      return term.has_value();
+    };
+    if ((add(*linears) && ...)) {
+      Tensors ys = adapted_linears(x, terms);
+      std::array<Tensor, count> all;
+      std::ranges::move(ys, all.begin());
+      return all;
+    }
+  }
+  return {linears->forward(x, context)...};
 }
 
 // An embedding is the linear of one-hot rows: in is the size of the vocabulary V, out the width d, and W (d, V) the
