@@ -177,6 +177,35 @@ TEST(Emulator, SeesRacesBetweenBarriers) {
   EXPECT_ERROR("writes what was written by thread", [](Array<int>) { simt::shared<int, 1, void>()[0] = 1; });
 }
 
+// Neighbours that share a word do not meet while each keeps to its own bytes.
+TEST(Emulator, EveryByteOfAWordHasItsOwnOrder) {
+  const auto y = run(
+      [](Array<int> out) {
+        const auto halves = simt::dynamic_shared<int16_t>(0, 64);
+        const auto words = simt::dynamic_shared<int>(0, 32);
+        halves[me()] = int16_t(me());
+        simt::barrier();
+        out[me()] = words[me() / 2];
+        simt::barrier();
+        if (me() < 32) words[me()] = me() << 16;
+        simt::barrier();
+        out[me()] = out[me()] + halves[me()];
+      },
+      128);
+  for (int i = 0; i < 64; ++i)
+    EXPECT_EQ(y[size_t(i)], (i / 2 * 2) + ((i / 2 * 2 + 1) << 16) + (i % 2 ? i / 2 : 0)) << i;
+  EXPECT_ERROR(
+      "with no barrier in between",
+      [](Array<int> out) {
+        const auto words = simt::dynamic_shared<int>(0, 32);
+        if (me() < 32) words[me()] = 1;
+        simt::barrier();
+        if (me() == 63) out[0] = words[0];
+        if (me() == 0) simt::dynamic_shared<int16_t>(0, 64)[1] = 2;
+      },
+      128);
+}
+
 TEST(Emulator, SeesResultsThatDependOnTheOrder) {
   EXPECT_ERROR("depends on the order of threads", [](Array<int> out) { out[0] = me(); });
   EXPECT_ERROR(

@@ -42,6 +42,24 @@ bool SharedMemory::ordered(const Touch& before, int thread) const {
   return size_t(before.thread / warp_size) == warp && before.warp_time < warp_time_[warp];
 }
 
+// Whether no thread of this block touched it.
+bool SharedMemory::is_of_before(const Byte& byte) const {
+  return std::max({byte.writer.block_time, byte.reader.block_time, byte.other_reader.block_time}) < began_;
+}
+
+void SharedMemory::touch_word(Word& word, size_t at, size_t count, const Touch& now, Access access,
+                              std::string& error) const {
+  if (count == word_bytes && !word.is_whole &&
+      std::ranges::all_of(word.bytes, [this](const Byte& byte) { return is_of_before(byte); })) {
+    word.bytes[0] = {};
+    word.is_whole = true;
+  }
+  if (count == word_bytes && word.is_whole) return touch_byte(word.bytes[0], now, access, error);
+  if (word.is_whole) std::ranges::fill(word.bytes, Byte(word.bytes[0]));
+  word.is_whole = false;
+  for (size_t i = at; i < at + count && error.empty(); ++i) touch_byte(word.bytes[i], now, access, error);
+}
+
 void SharedMemory::touch_byte(Byte& byte, const Touch& now, Access access, std::string& error) const {
   const auto fail = [&](const char* what, const Touch& other) {
     error = fmt::format("shared memory: {} thread {} with no barrier in between", what, other.thread);
