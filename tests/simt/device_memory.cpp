@@ -37,8 +37,23 @@ Memory& memory() {
 size_t page_size() { return size_t(::sysconf(_SC_PAGESIZE)); }
 size_t rounded(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
+// The processor's key to all device memory, which a thread turns without asking the system; below 0 where it has none
+// (pkeys(7)). Opening every block by mprotect takes a quarter of the time of a run of training.
+int key() {
+  static const int allocated = ::pkey_alloc(0, PKEY_DISABLE_ACCESS);
+  return allocated;
+}
+
 void protect(const Block& block, int protection) {
   invariant(::mprotect(block.pages, block.page_bytes, protection) == 0, "mprotect failed");
+}
+
+void set_open(bool open) {
+  if (key() >= 0) {
+    invariant(::pkey_set(key(), open ? 0 : PKEY_DISABLE_ACCESS) == 0, "pkey_set failed");
+    return;
+  }
+  for (const auto& [address, block] : memory().blocks) protect(block, open ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
 }  // namespace
@@ -46,13 +61,11 @@ void protect(const Block& block, int protection) {
 namespace simt::emulator {
 
 OpenMemory::OpenMemory() {
-  if (memory().open++ > 0) return;
-  for (const auto& [address, block] : memory().blocks) protect(block, PROT_READ | PROT_WRITE);
+  if (memory().open++ == 0) set_open(true);
 }
 
 OpenMemory::~OpenMemory() {
-  if (--memory().open > 0) return;
-  for (const auto& [address, block] : memory().blocks) protect(block, PROT_NONE);
+  if (--memory().open == 0) set_open(false);
 }
 
 MemoryImage MemoryImage::take() {
@@ -95,7 +108,10 @@ void* allocate(size_t bytes, int device) {
   const Block block{static_cast<std::byte*>(pages), page_bytes, bytes};
   protect(block, PROT_READ | PROT_WRITE);
   std::memset(pages, 0xFF, page_bytes);
-  if (memory().open == 0) protect(block, PROT_NONE);
+  if (key() >= 0)
+    invariant(::pkey_mprotect(pages, page_bytes, PROT_READ | PROT_WRITE, key()) == 0, "pkey_mprotect failed");
+  else if (memory().open == 0)
+    protect(block, PROT_NONE);
   std::byte* address = block.pages + page_bytes - used;  // as near to the closed page as a 16-byte access allows
   memory().blocks[address] = block;
   MemoryStats& stats = memory().stats;
