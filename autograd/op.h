@@ -5,17 +5,17 @@
 //   infer(const Meta&…)              the output's Meta (or an array of N, each optional): every check, no allocation
 //   forward(const Tensor&…, Tensor&…)   calls the kernel; undefined where infer gave no Meta
 //     or view(const Tensor&)            for an op that only looks at its input's storage in another way
-//   vjp(const Saved&, const Tensor& gy, Need)   gradients of the inputs, in Tensor ops, so that it differentiates
-//   again;
-//     of an op with several differentiable outputs, std::span<const Tensor> gy, undefined where nothing arrived
+//   vjp(const Saved&, const Tensor& gy, Need)   gradients of the inputs, in Tensor ops: it differentiates again
+//     or vjp(const Saved&, std::span<const Tensor> gy, Need)   of several differentiable outputs, each undefined where
+//                                               nothing arrived
 //   composite(const Tensor&…)        the same function in plain ops: documentation, the tests' oracle, and the
 //                                    derivative where vjp is missing
 //
 // forward and view get contiguous inputs unless the op says `static constexpr bool strided = true`. An op without vjp
 // and composite says `using NotDifferentiable = void`. Only the first `differentiable_outputs` outputs (default: all)
-// carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i)
-// only as far as `saves` names them. An op that saves all its inputs and costs one pass over memory says `static
-// constexpr bool recomputed = true`: those that would save its output compute it again in the backward instead.
+// carry gradients; the others are hints for the backward. A vjp sees input(i) and output(i) only as far as `saves`
+// names them. An op that saves all its inputs and costs one pass over memory says `static constexpr bool recomputed =
+// true`: those that would save its output compute it again in the backward instead.
 #pragma once
 
 #include <array>
