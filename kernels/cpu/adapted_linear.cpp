@@ -215,12 +215,13 @@ constexpr int64_t fewest_tokens = 32;
 
 // Few tokens (decoding), large factors and f64 are plain products.
 bool is_blocked(const Tensor& x, const AdaptedLinear& l) {
+  if (x.dtype() == DType::f64) return false;
   switch (l.adapter) {
     case AdaptedLinear::Adapter::none: return true;
     case AdaptedLinear::Adapter::lora:
-      return x.dtype() != DType::f64 && x.dim(0) >= fewest_tokens && l.factors[0].dim(0) <= 32 &&
+      return x.dim(0) >= fewest_tokens && l.factors[0].dim(0) <= 32 &&
              l.factors[0].numel() + l.factors[1].numel() <= 1 << 16;
-    case AdaptedLinear::Adapter::mora: return l.op.rank <= 128 && x.dtype() != DType::f64;
+    case AdaptedLinear::Adapter::mora: return l.op.rank <= 128;
   }
   return false;
 }
@@ -240,7 +241,7 @@ void check(const char* name, const Tensor& x, const AdaptedLinear& l, const Tens
 }  // namespace
 
 bool takes_together(const Tensor& x, std::span<const AdaptedLinear> linears) {
-  return x.dim(0) >= fewest_tokens && x.dtype() != DType::f64 &&
+  return x.dim(0) >= fewest_tokens &&
          std::ranges::all_of(linears, [&](const AdaptedLinear& l) { return is_blocked(x, l); });
 }
 

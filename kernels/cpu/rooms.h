@@ -4,13 +4,15 @@
 #include <array>
 #include <cstdint>
 
+#include "kernels/cpu/bf16_tiles.h"
+
 namespace mora::kernels::cpu {
 
 template <size_t N>
 class Rooms {
  public:
   template <class... Sizes>
-  Rooms(Sizes... sizes) : sizes_{in_lines(sizes)...} {}
+  Rooms(Sizes... sizes) : sizes_{next_multiple(sizes, 16)...} {}
 
   int64_t size() const {
     int64_t sum = 0;
@@ -27,7 +29,6 @@ class Rooms {
   }
 
  private:
-  static int64_t in_lines(int64_t floats) { return (floats + 15) / 16 * 16; }
   std::array<int64_t, N> sizes_;
 };
 
