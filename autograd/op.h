@@ -277,14 +277,17 @@ auto apply_list(const Op& op, std::span<const Tensor> in) {
     return [&]<size_t... I>(std::index_sequence<I...>) { return apply(op, in[I]...); }
     (std::make_index_sequence<S::arity>{});
   } else {
-    static_assert(detail::takes_strided<Op>(), "an op of any number of inputs takes them with any strides");
     std::vector<Meta> metas;
-    for (const Tensor& t : in) metas.push_back(t.meta());
+    Tensors arguments;
+    for (const Tensor& t : in) {
+      metas.push_back(t.meta());
+      arguments.push_back(detail::Argument<Op>(t));
+    }
     auto out = detail::allocated(op.infer(metas));
     if constexpr (std::tuple_size_v<decltype(out)> == 1)
-      op.forward(in, out[0]);
+      op.forward(arguments, out[0]);
     else
-      op.forward(in, std::span<Tensor>(out));
+      op.forward(arguments, std::span<Tensor>(out));
     if (grad_enabled() && std::any_of(in.begin(), in.end(), requires_grad)) detail::record(op, in, out);
     return detail::one_or_all(out);
   }

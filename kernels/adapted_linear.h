@@ -21,6 +21,13 @@ struct AdaptedLinear {
   MoraOperator op = {};                // of MoRA
 };
 
+inline AdaptedLinear lora_of(const FrozenWeight& w, const Tensor& a, const Tensor& b, double scale) {
+  return {.w = &w, .adapter = AdaptedLinear::Adapter::lora, .factors = {a, b}, .scale = scale};
+}
+inline AdaptedLinear mora_of(const FrozenWeight& w, const Tensor& m, const MoraOperator& op) {
+  return {.w = &w, .adapter = AdaptedLinear::Adapter::mora, .factors = {m, Tensor()}, .op = op};
+}
+
 // ys[i] (N, d_i) of x (N, k), and hs[i] (N, r_i) where it is a LoRA; contiguous, one floating dtype
 void adapted_linears(const Tensor& x, std::span<const AdaptedLinear> linears, std::span<Tensor> ys,
                      std::span<Tensor> hs);

@@ -27,8 +27,6 @@ void check_mora(const Meta& x, const Meta& m, const kernels::FrozenWeight& w, co
   require<DTypeError>(m.dtype == x.dtype, "mora_linear: x {}, M {}", name_of(x.dtype), name_of(m.dtype));
 }
 
-Tensor contiguous_input(const Tensor& t) { return t.is_contiguous() ? t : detail::contiguous_copy(t); }
-
 // A term in plain ops. `factors` are its own.
 Tensor composed(const Tensor& x, const AdaptedTerm& term, std::span<const Tensor> factors) {
   const Tensor y = linear(x, term.w);
@@ -54,8 +52,7 @@ std::vector<kernels::AdaptedLinear> AdaptedLinears::described(std::span<const Te
   size_t next = 1;
   for (const AdaptedTerm& term : terms) {
     kernels::AdaptedLinear& l = linears.emplace_back(term.linear);
-    l.w = term.w.get();
-    for (size_t j = 0; j < factors_of(l.adapter); ++j) l.factors[j] = contiguous_input(in[next++]);
+    for (size_t j = 0; j < factors_of(l.adapter); ++j) l.factors[j] = in[next++];
   }
   return linears;
 }
@@ -84,8 +81,7 @@ std::array<std::optional<Meta>, 2 * AdaptedLinears::most> AdaptedLinears::infer(
 }
 
 void AdaptedLinears::forward(std::span<const Tensor> in, std::span<Tensor> out) const {
-  kernels::adapted_linears(contiguous_input(in[0]), described(in), out.first(terms.size()),
-                           out.subspan(most, terms.size()));
+  kernels::adapted_linears(in[0], described(in), out.first(terms.size()), out.subspan(most, terms.size()));
 }
 
 Tensors AdaptedLinears::composite(std::span<const Tensor> in) const {
@@ -130,13 +126,11 @@ std::array<std::optional<Meta>, 1 + 2 * AdaptedLinears::most> AdaptedLinearsBack
 
 void AdaptedLinearsBackward::forward(std::span<const Tensor> in, std::span<Tensor> out) const {
   const size_t inputs = 1 + op.factors(), count = op.terms.size();
-  Tensors gys;
-  for (const Tensor& gy : in.subspan(inputs)) gys.push_back(contiguous_input(gy));
   std::vector<std::array<Tensor, 2>> gradients(count);
   size_t next = 1;
   for (size_t i = 0; i < count; ++i)
     for (size_t j = 0; j < factors_of(op.terms[i].linear.adapter); ++j) gradients[i][j] = out[next++];
-  kernels::adapted_linears_backward(contiguous_input(in[0]), op.described(in), hs, gys, out[0], gradients);
+  kernels::adapted_linears_backward(in[0], op.described(in), hs, in.subspan(inputs), out[0], gradients);
 }
 
 Tensors AdaptedLinearsBackward::composite(std::span<const Tensor> in) const {
@@ -149,14 +143,14 @@ Tensors AdaptedLinearsBackward::composite(std::span<const Tensor> in) const {
 
 }  // namespace ops
 
-AdaptedTerm plain_term(ops::FrozenWeightPtr w) { return {.w = std::move(w)}; }
+AdaptedTerm plain_term(const ops::FrozenWeightPtr& w) { return {w, {.w = w.get()}}; }
 
-AdaptedTerm lora_term(ops::FrozenWeightPtr w, Tensor a, Tensor b, double scale) {
-  return {std::move(w), {.adapter = ops::Adapter::lora, .factors = {std::move(a), std::move(b)}, .scale = scale}};
+AdaptedTerm lora_term(const ops::FrozenWeightPtr& w, const Tensor& a, const Tensor& b, double scale) {
+  return {w, kernels::lora_of(*w, a, b, scale)};
 }
 
-AdaptedTerm mora_term(ops::FrozenWeightPtr w, Tensor m, const kernels::MoraOperator& op) {
-  return {std::move(w), {.adapter = ops::Adapter::mora, .factors = {std::move(m), Tensor()}, .op = op}};
+AdaptedTerm mora_term(const ops::FrozenWeightPtr& w, const Tensor& m, const kernels::MoraOperator& op) {
+  return {w, kernels::mora_of(*w, m, op)};
 }
 
 Tensors adapted_linears(const Tensor& x, std::span<const AdaptedTerm> terms) {

@@ -14,7 +14,7 @@ using FrozenWeightPtr = std::shared_ptr<const kernels::FrozenWeight>;
 
 }  // namespace ops
 
-// A linear and its adapter: W, and of kernels::AdaptedLinear what is not W.
+// A linear and its adapter, and what keeps its W.
 struct AdaptedTerm {
   ops::FrozenWeightPtr w;
   kernels::AdaptedLinear linear = {};
@@ -30,7 +30,6 @@ struct AdaptedLinears {
   static constexpr uint32_t most = 3;
   static constexpr Saves saves{.inputs = ~uint64_t{0}, .outputs = 0b111000};
   static constexpr uint32_t differentiable_outputs = most;
-  static constexpr bool strided = true;
   std::vector<AdaptedTerm> terms;  // without the factors
 
   std::array<std::optional<Meta>, 2 * most> infer(std::span<const Meta> in) const;
@@ -39,14 +38,13 @@ struct AdaptedLinears {
   Tensors vjp(const Saved& s, std::span<const Tensor> gy, Need need) const;
 
   size_t factors() const;  // of all of them
-  // What the kernels take, with the factors among `in`.
+  // The terms with the factors among `in`.
   std::vector<kernels::AdaptedLinear> described(std::span<const Tensor> in) const;
 };
 
 // gx = Σ_i gy_i·W_i + what the adapters give, and the gradients of the factors.  x, the factors, then gy_i (N, d_i)
 struct AdaptedLinearsBackward {
   static constexpr std::string_view name = "adapted_linears_backward";
-  static constexpr bool strided = true;
   AdaptedLinears op;
   Need need;   // of the inputs of op
   Tensors hs;  // the hints
@@ -59,11 +57,11 @@ struct AdaptedLinearsBackward {
 }  // namespace ops
 
 // y = x·Wᵀ + bias
-AdaptedTerm plain_term(ops::FrozenWeightPtr w);
+AdaptedTerm plain_term(const ops::FrozenWeightPtr& w);
 // y = x·Wᵀ + bias + scale·(x·Aᵀ)·Bᵀ
-AdaptedTerm lora_term(ops::FrozenWeightPtr w, Tensor a, Tensor b, double scale);
+AdaptedTerm lora_term(const ops::FrozenWeightPtr& w, const Tensor& a, const Tensor& b, double scale);
 // y = x·Wᵀ + bias + D(C(x)·Mᵀ)
-AdaptedTerm mora_term(ops::FrozenWeightPtr w, Tensor m, const kernels::MoraOperator& op);
+AdaptedTerm mora_term(const ops::FrozenWeightPtr& w, const Tensor& m, const kernels::MoraOperator& op);
 
 // The outputs of one to three linears that read x (N, k).
 Tensors adapted_linears(const Tensor& x, std::span<const AdaptedTerm> terms);

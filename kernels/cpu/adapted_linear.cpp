@@ -226,13 +226,6 @@ bool is_blocked(const Tensor& x, const AdaptedLinear& l) {
   return false;
 }
 
-AdaptedLinear lora_of(const FrozenWeight& w, const Tensor& a, const Tensor& b, double scale) {
-  return {.w = &w, .adapter = AdaptedLinear::Adapter::lora, .factors = {a, b}, .scale = scale};
-}
-AdaptedLinear mora_of(const FrozenWeight& w, const Tensor& m, const MoraOperator& op) {
-  return {.w = &w, .adapter = AdaptedLinear::Adapter::mora, .factors = {m, Tensor()}, .op = op};
-}
-
 void check(const char* name, const Tensor& x, const AdaptedLinear& l, const Tensor& y, const Tensor& h) {
   if (l.adapter == AdaptedLinear::Adapter::lora) check_lora(name, x, l.factors[0], l.factors[1], y, h);
   if (l.adapter == AdaptedLinear::Adapter::mora) check_mora(name, x, l.factors[0], y, l.op);
