@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "engine/parallel.h"
 #include "kernels/values.h"
 
@@ -184,6 +186,21 @@ TEST(FrozenWeight, AFewRowsAreWhatEachIsAloneOnAnyNumberOfThreads) {
     }
   }
   set_threads(before);
+}
+
+// The first products with weights beyond the caches are timed with W asked for ahead and without, by turns.
+TEST(FrozenWeight, ALargeOneGivesTheSameAskedForAheadOrNot) {
+  const int64_t in = 300, out = 30000;
+  for (DType dtype : {DType::bf16, DType::f32}) {
+    const FrozenWeight frozen(tensor_of(normal_values(out * in, 1, 0.2), {out, in}, dtype), {});
+    const Tensor x = tensor_of(normal_values(in, 2), {1, in}, dtype);
+    Tensor first = Tensor::empty({1, out}, dtype), y = Tensor::empty({1, out}, dtype);
+    linear(x, frozen, first);
+    for (int i = 0; i < 15; ++i) {
+      linear(x, frozen, y);
+      ASSERT_EQ(std::memcmp(y.raw(), first.raw(), y.bytes()), 0) << i;
+    }
+  }
 }
 
 TEST(FrozenWeight, SeveralOfOneXGiveWhatEachGivesAlone) {
