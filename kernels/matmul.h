@@ -22,6 +22,10 @@ MORA_KERNEL(matmul, const Tensor& a, const Tensor& b, Tensor& y, const MatmulSha
 // widening. Measured at the first call unless it was set (a resumed run sets what the first one measured).
 enum class Bf16Products { native, widened };
 Bf16Products bf16_products();
+namespace cpu {
+// Whether our own kernels multiply bf16 two factors at a time: native, and the processor has AVX-512 BF16.
+bool multiplies_bf16_pairs();
+}  // namespace cpu
 void set_bf16_products(Bf16Products choice);
 
 // A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:

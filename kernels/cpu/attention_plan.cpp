@@ -19,14 +19,6 @@ void check_offset_values(const Tensor& offsets, int64_t rows, const char* name) 
 
 }  // namespace
 
-bool multiplies_bf16_pairs() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0 && bf16_products() == Bf16Products::native;
-#else
-  return false;
-#endif
-}
-
 AttentionPlan plan_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
                              const Tensor& kv_offsets, const Tensor& y, const Tensor& lse,
                              const AttentionShape& shape) {

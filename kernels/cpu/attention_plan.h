@@ -97,9 +97,6 @@ struct AttentionGradient {
   const void* lse;
 };
 
-// Whether bf16 is multiplied two factors at a time: the processor has AVX-512 BF16, and bf16_products() is native.
-bool multiplies_bf16_pairs();
-
 // Checks the tensors of a forward against each other and reads the sizes. Throws ShapeError or DTypeError.
 AttentionPlan plan_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets,
                              const Tensor& kv_offsets, const Tensor& y, const Tensor& lse, const AttentionShape& shape);

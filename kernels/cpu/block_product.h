@@ -2,8 +2,8 @@
 // are made of. Tiles of C, up to 6 rows by 4 vectors (2 where a set has 16 registers), stay in registers over the whole
 // depth. Included after kernels/cpu/simd.h, once for each instruction set.
 //
-// A and B hold elements E: float or double, or with AVX-512 BF16 two bf16 factors that are neighbours in depth, which
-// one instruction multiplies and adds to an f32 sum. Depth is counted in factors wherever a caller names it.
+// A and B hold elements E: float or double, or pairs of bf16 factors (kernels/cpu/bf16_pairs.h). Depth is counted in
+// factors wherever a caller names it.
 //
 // Where the processor has tiles for pairs of bf16 (kernels/cpu/bf16_tiles.h), `Products` takes those.
 //
@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "kernels/cpu/attention_plan.h"
+#include "kernels/cpu/bf16_pairs.h"
 #include "kernels/cpu/bf16_tiles.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
@@ -42,10 +43,6 @@ int64_t padded_stride(int64_t n) {
   constexpr int64_t line = 64 / sizeof(T);
   return ((n + line - 1) / line | 1) * line;
 }
-
-struct Bf16Pair {
-  float bits;  // the factor of the lower depth in the lower half
-};
 
 // Of an element: what its products are summed in, its factors, and how many of them there are.
 template <class E>
@@ -108,20 +105,6 @@ template <class T>
 Operand<T> transposed(Block<T> a) {
   return {a.data, 1, a.stride};
 }
-
-template <class D, class V>
-HWY_INLINE void add_product(D, V a, V b, V& sum, hn::TFromD<D> /*element*/) {
-  sum = hn::MulAdd(a, b, sum);
-}
-#if HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64
-// No instruction set of this Highway has it, so the assembler is asked; whether the processor has it, the caller asked.
-template <class D, class V>
-HWY_INLINE void add_product(D, V a, V b, V& sum, Bf16Pair) {
-  auto next = sum.raw;  // an array of sums that the assembler changes would lie in memory
-  asm("vdpbf16ps %2, %1, %0" : "+v"(next) : "v"(a.raw), "v"(b.raw));
-  sum.raw = next;
-}
-#endif
 
 // c (ROWS, VECTORS vectors) = [c +] Σ_k a(·, k)·b(k, ·)
 template <int ROWS, int VECTORS, class E>

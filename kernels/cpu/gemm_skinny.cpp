@@ -30,7 +30,7 @@ namespace {
 template <class X, class Y>
 void row_products(const Gemm& g, const X* a, const X* b, Y* y) {
   constexpr int64_t rows = 24;  // whole tiles of either kind
-  const RowFactor factor(b, g.k, g.n, g.transpose_b);
+  const RowFactor<X> factor(b, g.k, g.n, g.transpose_b);
   parallel_for(ceil_div(g.m, rows), grain_of(rows * g.k * g.n), [&](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch<float> room(tile_rows * g.k);
     const int64_t first = begin * rows, last = std::min(end * rows, g.m);

@@ -63,7 +63,8 @@ class LoraForward {
   float scale_;
   const T* x_;
   T *y_, *h_;
-  RowFactor down_, up_;
+  RowFactor<T> down_;
+  RowFactor<float> up_;
   Rooms<2> rooms_;
 };
 
@@ -127,7 +128,8 @@ class LoraBackward {
   float scale_;
   const T *x_, *h_, *gy_;
   T *gx_, *ga_, *gb_;
-  RowFactor up_, down_;
+  RowFactor<T> up_;
+  RowFactor<float> down_;
   OuterSums a_place_{r_, k_, in_bf16_tiles<T>()}, b_place_{r_, d_, in_bf16_tiles<T>()};  // of gA, and gBᵀ
   Rooms<4> rooms_;
 };

@@ -26,6 +26,15 @@ Bf16Products bf16_products() {
 void set_bf16_products(Bf16Products choice) { bf16_choice() = choice; }
 
 namespace cpu {
+
+bool multiplies_bf16_pairs() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0 && bf16_products() == Bf16Products::native;
+#else
+  return false;
+#endif
+}
+
 namespace {
 
 Tensor widened(const Tensor& x) {

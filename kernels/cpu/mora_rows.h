@@ -83,7 +83,7 @@ class MoraForward {
   MoraSides sides_;
   const T* x_;
   T* y_;
-  RowFactor factor_;
+  RowFactor<float> factor_;
   Rooms<5> rooms_;
 };
 
@@ -100,7 +100,7 @@ class MoraBackward {
         place_{l.op.rank, l.op.rank},
         rooms_{sides_.narrow_room, sides_.narrow_room, sides_.narrow_room,
                sides_.wide_room,   l.op.rank,          tile_rows * l.op.rank} {
-    if (gx_) factor_ = RowFactor(l.factors[0].data<T>(), l.op.rank, l.op.rank, false);
+    if (gx_) factor_ = RowFactor<float>(l.factors[0].data<T>(), l.op.rank, l.op.rank, false);
   }
 
   int64_t block() const { return sides_.tokens; }
@@ -133,7 +133,7 @@ class MoraBackward {
   const T *x_, *gy_;
   T *gx_, *gm_;
   OuterSums place_;  // of gM
-  RowFactor factor_;
+  RowFactor<float> factor_;
   Rooms<6> rooms_;
 };
 

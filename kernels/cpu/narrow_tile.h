@@ -1,5 +1,6 @@
-// Tiles of products with a narrow side: up to 8 rows by 2 vectors stay in registers over the depth. Included after
-// kernels/cpu/foreach_target.h, once for each instruction set.
+// Tiles of products with a narrow side: up to 8 rows by 2 vectors stay in registers over the depth, which is of
+// elements E, f32 or pairs of bf16 (kernels/cpu/bf16_pairs.h). Included after kernels/cpu/foreach_target.h, once for
+// each instruction set.
 #if defined(MORA_KERNELS_CPU_NARROW_TILE_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MORA_KERNELS_CPU_NARROW_TILE_H_
 #undef MORA_KERNELS_CPU_NARROW_TILE_H_
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/cpu/bf16_pairs.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tile_factor.h"
@@ -44,7 +46,7 @@ struct Target {
 };
 
 // y (≤ Rows, ≤ Vectors vectors) = [y +] Σ_k a(·, k)·b(k, ·). All Rows of a and whole vectors of b are read.
-template <int Rows, int Vectors, class D, class Row, class Y>
+template <class E, int Rows, int Vectors, class D, class Row, class Y>
 HWY_INLINE void multiply_tile(D d, int64_t depth, Left<Row> a, const float* b, int64_t b_row, Target<Y> y) {
   hn::Vec<D> sum[Rows][Vectors];
 #pragma GCC unroll 8
@@ -61,7 +63,7 @@ HWY_INLINE void multiply_tile(D d, int64_t depth, Left<Row> a, const float* b, i
     for (int i = 0; i < Rows; ++i) {
       const auto va = hn::Set(d, pa[i * int64_t(a.row)]);
 #pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sum[i][j] = hn::MulAdd(va, vb[j], sum[i][j]);
+      for (int j = 0; j < Vectors; ++j) add_product(d, va, vb[j], sum[i][j], E{});
     }
   }
 #pragma GCC unroll 8
@@ -81,19 +83,19 @@ HWY_INLINE void multiply_tile(D d, int64_t depth, Left<Row> a, const float* b, i
 }
 
 // The same for up to 8 rows by 2 vectors; b's rows hold one vector where y needs no more.
-template <class D, class Row, class Y>
+template <class E, class D, class Row, class Y>
 HWY_INLINE void multiply_panel(D d, int64_t depth, Left<Row> a, const float* b, int64_t b_row, Target<Y> y) {
   if (y.columns <= lanes(d)) {
-    multiply_tile<8, 1>(d, depth, a, b, b_row, y);
+    multiply_tile<E, 8, 1>(d, depth, a, b, b_row, y);
   } else if constexpr (many_registers) {
-    multiply_tile<8, 2>(d, depth, a, b, b_row, y);
+    multiply_tile<E, 8, 2>(d, depth, a, b, b_row, y);
   } else {
-    multiply_tile<4, 2>(d, depth, a, b, b_row, y);
+    multiply_tile<E, 4, 2>(d, depth, a, b, b_row, y);
     if (y.rows <= 4) return;
     a.data += 4 * int64_t(a.row);
     y.data += 4 * y.row;
     y.rows -= 4;
-    multiply_tile<4, 2>(d, depth, a, b, b_row, y);
+    multiply_tile<E, 4, 2>(d, depth, a, b, b_row, y);
   }
 }
 
@@ -144,17 +146,17 @@ void copy_transposed(D, const X* from, int64_t from_row, int64_t rows, int64_t u
   }
 }
 
-// op(b) (depth, columns) as panels, one after the other.
+// op(b) (depth, columns) as panels, one after the other; rows of b are b_row apart.
 template <class D, class X>
-Scratch<float> pack_panels(D d, const Panels<D>& panels, const X* b, int64_t depth, bool transpose_b) {
+Scratch<float> pack_panels(D d, const Panels<D>& panels, const X* b, int64_t b_row, int64_t depth, bool transpose_b) {
   Scratch<float> packed(depth * panels.padded_columns());
   for (int64_t p = 0; p < panels.count; ++p) {
     const int64_t begin = panels.begin(p);
     float* to = packed.data() + begin * depth;
     if (transpose_b)
-      copy_transposed(d, b + begin * depth, depth, depth, panels.used(p), panels.width(p), to);
+      copy_transposed(d, b + begin * b_row, b_row, depth, panels.used(p), panels.width(p), to);
     else
-      copy_rows(d, b + begin, panels.columns, depth, panels.used(p), panels.width(p), to);
+      copy_rows(d, b + begin, b_row, depth, panels.used(p), panels.width(p), to);
   }
   return packed;
 }
@@ -162,7 +164,7 @@ Scratch<float> pack_panels(D d, const Panels<D>& panels, const X* b, int64_t dep
 constexpr int dot_columns = 8;
 
 // y (Rows, columns ≤ 8) = [y +] the dot products of Rows rows of a with 8 rows of b, b_row apart and padded with zeros.
-template <int Rows, class X, class Y>
+template <class E, int Rows, class X, class Y>
 HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* b, int64_t b_row, Target<Y> y) {
   const hn::ScalableTag<float> d;
   hn::Vec<decltype(d)> sum[Rows][dot_columns / 4][4];
@@ -178,7 +180,7 @@ HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* 
     for (int j = 0; j < dot_columns; ++j) {
       const auto vb = hn::LoadU(d, b + j * b_row + k);
 #pragma GCC unroll 3
-      for (int i = 0; i < Rows; ++i) sum[i][j / 4][j % 4] = hn::MulAdd(va[i], vb, sum[i][j / 4][j % 4]);
+      for (int i = 0; i < Rows; ++i) add_product(d, va[i], vb, sum[i][j / 4][j % 4], E{});
     }
   });
   const hn::CappedTag<float, 4> d4;
@@ -195,59 +197,88 @@ HWY_INLINE void dot_tile(int64_t depth, const X* a, int64_t a_row, const float* 
 }
 
 // The right factor op(b) (depth, columns) of y = a·op(b), packed for the tiles that suit it: up to 8 columns go by dot
-// products along the depth, for which both factors are read in whole vectors; of bf16, by the processor's own tiles.
+// products along the depth, for which both factors are read in whole vectors; of bf16, by the processor's own tiles, or
+// where a is of bf16 too, in pairs. X: what a holds.
+template <class X>
 class RowFactor {
   using D = hn::ScalableTag<float>;
 
  public:
   RowFactor() = default;
-  template <class X>
-  RowFactor(const X* b, int64_t depth, int64_t columns, bool transpose_b)
-      : depth_(depth), columns_(columns), width_(ceil_div(depth, lanes(D())) * lanes(D())) {
-    const D d;
-    if constexpr (std::is_same_v<X, bf16_t>)
-      if ((in_tiles_ = in_bf16_tiles<X>())) {
+  template <class B>
+  RowFactor(const B* b, int64_t depth, int64_t columns, bool transpose_b) : depth_(depth), columns_(columns) {
+    if constexpr (std::is_same_v<B, bf16_t> && !std::is_same_v<X, f16_t>)
+      if ((in_tiles_ = in_bf16_tiles<B>())) {
         tiled_ = TileFactor(b, depth, columns, transpose_b);
         return;
       }
-    if (columns > dot_columns) {
-      packed_ = pack_panels(d, Panels<D>(d, columns), b, depth, transpose_b);
-      return;
-    }
-    packed_ = Scratch<float>(dot_columns * width_);  // op(b)ᵀ
-    if (transpose_b)
-      copy_rows(d, b, depth, columns, depth, width_, packed_.data());
-    else
-      copy_transposed(d, b, columns, columns, depth, width_, packed_.data());
-    std::fill_n(packed_.data() + columns * width_, (dot_columns - columns) * width_, 0.0f);
+    if constexpr (has_bf16_pairs && std::is_same_v<X, bf16_t> && std::is_same_v<B, bf16_t>)
+      if ((in_pairs_ = depth % 2 == 0 && multiplies_bf16_pairs())) {
+        depth_ /= 2;
+        pack_pairs(b, transpose_b);
+        return;
+      }
+    pack(b, transpose_b ? depth : columns, transpose_b);
   }
 
   // y (rows, columns) = [y +] a·op(b), a (rows, depth). `room` (8, depth) is scratch.
-  template <class X, class Y>
+  template <class Y>
   void multiply(const X* a, int64_t rows, Y* y, bool accumulate, float* room) const {
     if constexpr (!std::is_same_v<X, f16_t>)
       if (in_tiles_) return tiled_.multiply(a, rows, y, accumulate);
-    if (columns_ > dot_columns) return multiply_panels(a, rows, y, accumulate, room);
-    constexpr int64_t together = many_registers ? 3 : 1;
-    int64_t i = 0;
-    for (; i + together <= rows; i += together) dots<together>(a + i * depth_, y + i * columns_, accumulate);
-    for (; i < rows; ++i) dots<1>(a + i * depth_, y + i * columns_, accumulate);
+    if constexpr (has_bf16_pairs && std::is_same_v<X, bf16_t>)
+      if (in_pairs_) return multiply_as<Bf16Pair>(reinterpret_cast<const float*>(a), rows, y, accumulate, room);
+    multiply_as<float>(a, rows, y, accumulate, room);
   }
 
  private:
-  template <int Rows, class X, class Y>
-  HWY_INLINE void dots(const X* a, Y* y, bool accumulate) const {
-    dot_tile<Rows>(depth_, a, depth_, packed_.data(), width_, Target<Y>{y, columns_, Rows, columns_, accumulate});
+  void pack_pairs(const bf16_t* b, bool transpose_b) {
+    if (transpose_b) return pack(reinterpret_cast<const float*>(b), depth_, true);
+    const int64_t width = next_multiple(columns_, columns_of_tile);
+    const Scratch<uint32_t> pairs(depth_ * width);
+    pair_matrix(b, columns_, 2 * depth_, columns_, depth_, width, pairs.data());
+    pack(reinterpret_cast<const float*>(pairs.data()), width, false);
   }
 
-  template <class X, class Y>
-  void multiply_panels(const X* a, int64_t rows, Y* y, bool accumulate, float* room) const {
+  // Elements of b: factors, or pairs by their bits.
+  template <class B>
+  void pack(const B* b, int64_t b_row, bool transpose_b) {
+    const D d;
+    if (columns_ > dot_columns) {
+      packed_ = pack_panels(d, Panels<D>(d, columns_), b, b_row, depth_, transpose_b);
+      return;
+    }
+    width_ = ceil_div(depth_, lanes(d)) * lanes(d);
+    packed_ = Scratch<float>(dot_columns * width_);  // op(b)ᵀ
+    if (transpose_b)
+      copy_rows(d, b, b_row, columns_, depth_, width_, packed_.data());
+    else
+      copy_transposed(d, b, b_row, columns_, depth_, width_, packed_.data());
+    std::fill_n(packed_.data() + columns_ * width_, (dot_columns - columns_) * width_, 0.0f);
+  }
+
+  template <class E, class A, class Y>
+  void multiply_as(const A* a, int64_t rows, Y* y, bool accumulate, float* room) const {
+    if (columns_ > dot_columns) return multiply_panels<E>(a, rows, y, accumulate, room);
+    constexpr int64_t together = many_registers ? 3 : 1;
+    int64_t i = 0;
+    for (; i + together <= rows; i += together) dots<E, together>(a + i * depth_, y + i * columns_, accumulate);
+    for (; i < rows; ++i) dots<E, 1>(a + i * depth_, y + i * columns_, accumulate);
+  }
+
+  template <class E, int Rows, class A, class Y>
+  HWY_INLINE void dots(const A* a, Y* y, bool accumulate) const {
+    dot_tile<E, Rows>(depth_, a, depth_, packed_.data(), width_, Target<Y>{y, columns_, Rows, columns_, accumulate});
+  }
+
+  template <class E, class A, class Y>
+  void multiply_panels(const A* a, int64_t rows, Y* y, bool accumulate, float* room) const {
     const D d;
     const Panels<D> panels(d, columns_);
     for (int64_t first = 0; first < rows; first += tile_rows) {
       const int64_t count = std::min(tile_rows, rows - first);
       Left<int64_t> left{room, depth_, 1};
-      if constexpr (std::is_same_v<X, float>)
+      if constexpr (std::is_same_v<A, float>)
         if (count == tile_rows) left.data = a + first * depth_;
       if (left.data == room) {
         map(
@@ -255,14 +286,15 @@ class RowFactor {
         std::fill_n(room + count * depth_, (tile_rows - count) * depth_, 0.0f);
       }
       for (int64_t p = 0; p < panels.count; ++p)
-        multiply_panel(d, depth_, left, packed_.data() + panels.begin(p) * depth_, panels.width(p),
-                       Target<Y>{y + first * columns_ + panels.begin(p), columns_, count, panels.used(p), accumulate});
+        multiply_panel<E>(
+            d, depth_, left, packed_.data() + panels.begin(p) * depth_, panels.width(p),
+            Target<Y>{y + first * columns_ + panels.begin(p), columns_, count, panels.used(p), accumulate});
     }
   }
 
-  int64_t depth_ = 0, columns_ = 0, width_ = 0;
+  int64_t depth_ = 0, columns_ = 0, width_ = 0;  // depth in elements
   Scratch<float> packed_;
-  bool in_tiles_ = false;
+  bool in_tiles_ = false, in_pairs_ = false;
   TileFactor tiled_;
 };
 

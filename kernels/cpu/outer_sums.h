@@ -52,7 +52,7 @@ struct OuterSums {
     for (int64_t p = first; p < last; ++p) {
       const auto [b, b_row] = panel(p, count, right, room);
       for (int64_t t = 0; t < tiles; ++t)
-        multiply_panel(
+        multiply_panel<float>(
             d, count, Left<UnitRow>{left.data + t * tile_rows, {}, left.step}, b, b_row,
             Target<float>{sum + t * tile_rows * row + panels.begin(p), row, tile_rows, panels.width(p), accumulate});
     }
