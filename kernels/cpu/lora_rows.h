@@ -1,5 +1,6 @@
-// What a low-rank adapter adds to rows of its linear's output, and its gradients over rows; in f32 for 16-bit tensors.
-// Included after kernels/cpu/foreach_target.h, once for each instruction set.
+// What a low-rank adapter adds to rows of its linear's output, and its gradients over rows. Sums are f32; h and gh are
+// rounded to the tensors' dtype, as they are between products of their own. Included after
+// kernels/cpu/foreach_target.h, once for each instruction set.
 #if defined(MORA_KERNELS_CPU_LORA_ROWS_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MORA_KERNELS_CPU_LORA_ROWS_H_
 #undef MORA_KERNELS_CPU_LORA_ROWS_H_
@@ -52,10 +53,10 @@ class LoraForward {
 
   void add(int64_t first, int64_t count, float* memory) const {
     const auto [narrow, room] = rooms_.in(memory);
+    T* h = h_ + first * r_;
     down_.multiply(x_ + first * k_, count, narrow, false, room);
-    scaled(narrow, count * r_, scale_, narrow);
-    scaled(narrow, count * r_, 1.0f, h_ + first * r_);
-    up_.multiply(narrow, count, y_ + first * d_, true, room);
+    scaled(narrow, count * r_, scale_, h);
+    up_.multiply(static_cast<const T*>(h), count, y_ + first * d_, true, room);
   }
 
  private:
@@ -63,8 +64,7 @@ class LoraForward {
   float scale_;
   const T* x_;
   T *y_, *h_;
-  RowFactor<T> down_;
-  RowFactor<float> up_;
+  RowFactor<T> down_, up_;
   Rooms<2> rooms_;
 };
 
@@ -87,8 +87,8 @@ class LoraBackward {
         gb_(gradients[1].defined() ? gradients[1].mutable_data<T>() : nullptr),
         up_(l.factors[1].data<T>(), d_, r_, false),
         down_(l.factors[0].data<T>(), r_, k_, false),
-        rooms_{block() * r_ + tile_rows, block() * r_ + tile_rows, tile_rows * std::max({d_, r_, k_}),
-               block() * 2 * lanes(hn::ScalableTag<float>())} {}
+        rooms_{block() * r_ + tile_rows, std::is_same_v<T, float> ? 0 : block() * r_, block() * r_ + tile_rows,
+               tile_rows * std::max({d_, r_, k_}), block() * 2 * lanes(hn::ScalableTag<float>())} {}
 
   int64_t block() const { return a_place_.block; }
   int64_t cost() const { return r_ * (k_ + d_); }
@@ -97,14 +97,22 @@ class LoraBackward {
   int64_t sums() const { return a_place_.size + b_place_.size; }
 
   void add(int64_t first, int64_t count, float* sum, float* memory) const {
-    const auto [gh, h, room, panel] = rooms_.in(memory);
+    const auto [gh, rounded_room, h, room, panel] = rooms_.in(memory);
     up_.multiply(gy_ + first * d_, count, gh, false, room);
-    scaled(gh, count * r_, scale_, gh);
+    T* rounded;
+    if constexpr (std::is_same_v<T, float>) {
+      rounded = gh;
+      scaled(gh, count * r_, scale_, gh);
+    } else {
+      rounded = reinterpret_cast<T*>(rounded_room);
+      scaled(gh, count * r_, scale_, rounded);
+      scaled(rounded, count * r_, 1.0f, gh);
+    }
     if (gb_) {
       scaled(h_ + first * r_, count * r_, 1.0f, h);
       add_products(b_place_, count, h, {gy_ + first * d_, gy_ + n_ * d_}, panel, sum + a_place_.size);
     }
-    if (gx_) down_.multiply(gh, count, gx_ + first * k_, true, room);
+    if (gx_) down_.multiply(static_cast<const T*>(rounded), count, gx_ + first * k_, true, room);
     if (ga_) add_products(a_place_, count, gh, {x_ + first * k_, x_ + n_ * k_}, panel, sum);
   }
 
@@ -128,10 +136,9 @@ class LoraBackward {
   float scale_;
   const T *x_, *h_, *gy_;
   T *gx_, *ga_, *gb_;
-  RowFactor<T> up_;
-  RowFactor<float> down_;
+  RowFactor<T> up_, down_;
   OuterSums a_place_{r_, k_, in_bf16_tiles<T>()}, b_place_{r_, d_, in_bf16_tiles<T>()};  // of gA, and gBᵀ
-  Rooms<4> rooms_;
+  Rooms<5> rooms_;
 };
 
 }  // namespace mora::kernels::cpu::HWY_NAMESPACE

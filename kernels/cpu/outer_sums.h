@@ -42,12 +42,16 @@ struct OuterSums {
   int64_t size = in_tiles ? tiled.size() : tiles * tile_rows * row;
 
   // Panels [first, last) of sum = [sum +] leftᵀ·right over `count` rows. left (count, m) is read in whole tiles: what
-  // lies beyond m is added to the padding. right (count, n); `room` (count, 2 vectors) is scratch.
+  // lies beyond m is added to the padding; beside a right of bf16 it holds bf16, widened. right (count, n); `room`
+  // (count, 2 vectors) is scratch.
   template <class X>
   void add(int64_t first, int64_t last, int64_t count, Left<UnitRow> left, Right<X> right, float* room, bool accumulate,
            float* sum) const {
     if constexpr (std::is_same_v<X, bf16_t>)
       if (in_tiles) return tiled.add(first, last, count, left.data, left.step, right.data, accumulate, sum);
+    if constexpr (has_bf16_pairs && std::is_same_v<X, bf16_t>)
+      if (multiplies_bf16_pairs())
+        return add_pairs<Bf16Pair>(first, last, count, left, right.data, room, accumulate, sum);
     const hn::ScalableTag<float> d;
     for (int64_t p = first; p < last; ++p) {
       const auto [b, b_row] = panel(p, count, right, room);
@@ -80,6 +84,26 @@ struct OuterSums {
   }
 
  private:
+  // `add` by pairs E of neighbouring rows.
+  template <class E>
+  void add_pairs(int64_t first, int64_t last, int64_t count, Left<UnitRow> left, const bf16_t* right, float* room,
+                 bool accumulate, float* sum) const {
+    const hn::ScalableTag<float> d;
+    const int64_t pairs = ceil_div(count, 2), width = next_multiple(m, columns_of_tile);
+    const Scratch<bf16_t> narrowed(count * width);
+    const Scratch<float> lefts(pairs * width);
+    for (int64_t i = 0; i < count; ++i) put(left.data + i * left.step, m, false, narrowed.data() + i * width);
+    pair_matrix(narrowed.data(), width, count, m, pairs, width, reinterpret_cast<uint32_t*>(lefts.data()));
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t panel = panels.width(p);
+      pair_matrix(right + panels.begin(p), n, count, panels.used(p), pairs, panel, reinterpret_cast<uint32_t*>(room));
+      for (int64_t t = 0; t < tiles; ++t)
+        multiply_panel<E>(
+            d, pairs, Left<UnitRow>{lefts.data() + t * tile_rows, {}, width}, room, panel,
+            Target<float>{sum + t * tile_rows * row + panels.begin(p), row, tile_rows, panel, accumulate});
+    }
+  }
+
   // Panel p of the right factor: as it lies, or copied where it is 16-bit or whole vectors reach beyond its end.
   template <class X>
   std::pair<const float*, int64_t> panel(int64_t p, int64_t count, Right<X> right, float* room) const {
