@@ -235,9 +235,9 @@ class RowFactor {
   void pack_pairs(const bf16_t* b, bool transpose_b) {
     if (transpose_b) return pack(reinterpret_cast<const float*>(b), depth_, true);
     const int64_t width = next_multiple(columns_, columns_of_tile);
-    const Scratch<uint32_t> pairs(depth_ * width);
+    const Scratch<float> pairs(depth_ * width);
     pair_matrix(b, columns_, 2 * depth_, columns_, depth_, width, pairs.data());
-    pack(reinterpret_cast<const float*>(pairs.data()), width, false);
+    pack(static_cast<const float*>(pairs.data()), width, false);
   }
 
   // Elements of b: factors, or pairs by their bits.

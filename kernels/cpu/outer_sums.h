@@ -93,10 +93,10 @@ struct OuterSums {
     const Scratch<bf16_t> narrowed(count * width);
     const Scratch<float> lefts(pairs * width);
     for (int64_t i = 0; i < count; ++i) put(left.data + i * left.step, m, false, narrowed.data() + i * width);
-    pair_matrix(narrowed.data(), width, count, m, pairs, width, reinterpret_cast<uint32_t*>(lefts.data()));
+    pair_matrix(narrowed.data(), width, count, m, pairs, width, lefts.data());
     for (int64_t p = first; p < last; ++p) {
       const int64_t panel = panels.width(p);
-      pair_matrix(right + panels.begin(p), n, count, panels.used(p), pairs, panel, reinterpret_cast<uint32_t*>(room));
+      pair_matrix(right + panels.begin(p), n, count, panels.used(p), pairs, panel, room);
       for (int64_t t = 0; t < tiles; ++t)
         multiply_panel<E>(
             d, pairs, Left<UnitRow>{lefts.data() + t * tile_rows, {}, width}, room, panel,

@@ -42,10 +42,11 @@ HWY_INLINE void put(const float* x, int64_t n, bool accumulate, Y* y) {
         d, n, [](auto v) HWY_ATTR { return v; }, y, x);
 }
 
-// to (pairs, width) = `rows` rows of n ≤ width factors, `stride` apart, as pairs of neighbours, then zeros; width a
-// multiple of 16.
+// out (pairs, width) of 4-byte elements = `rows` rows of n ≤ width factors, `stride` apart, as pairs of neighbours,
+// then zeros; width a multiple of 16.
 HWY_INLINE void pair_matrix(const bf16_t* from, int64_t stride, int64_t rows, int64_t n, int64_t pairs, int64_t width,
-                            uint32_t* to) {
+                            void* out) {
+  auto* to = static_cast<uint32_t*>(out);
   const int64_t there = (rows + 1) / 2, filled = next_multiple(n, columns_of_tile);
   for (int64_t p = 0; p < there; ++p) {
     const bf16_t* row = from + 2 * p * stride;
