@@ -46,8 +46,13 @@ HWY_EXPORT(run_gemv);
 class AheadTrial {
  public:
   int64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
-  // Whether a product that reads so many bytes tells something: those in a cache do not.
-  bool wants(int64_t weight_bytes) const { return weight_bytes >= (int64_t{16} << 20) && runs_ < 2 * pairs; }
+  // Whether it is undecided and this product tells something: weights that lie in a cache do not.
+  bool wants(std::span<const GemvTerm> terms) const {
+    if (runs_.load(std::memory_order_relaxed) >= 2 * pairs) return false;
+    int64_t bytes = 0;
+    for (const GemvTerm& term : terms) bytes += term.n * term.k * int64_t(size_of(term.w_dtype));
+    return bytes >= int64_t{16} << 20;
+  }
 
   void time(FunctionRef<void()> product) {
     const std::lock_guard lock(mutex_);
@@ -79,9 +84,7 @@ int64_t bytes_ahead() { return ahead_trial.bytes(); }
 
 void gemv(const Tensor& x, std::span<const GemvTerm> terms) {
   const auto product = [&] { HWY_DYNAMIC_DISPATCH(run_gemv)(x, terms); };
-  int64_t bytes = 0;
-  for (const GemvTerm& term : terms) bytes += term.n * term.k * int64_t(size_of(term.w_dtype));
-  x.dim(0) == 1 && ahead_trial.wants(bytes) ? ahead_trial.time(product) : product();
+  x.dim(0) == 1 && ahead_trial.wants(terms) ? ahead_trial.time(product) : product();
 }
 
 }  // namespace mora::kernels::cpu

@@ -99,15 +99,10 @@ class LoraBackward {
   void add(int64_t first, int64_t count, float* sum, float* memory) const {
     const auto [gh, rounded_room, h, room, panel] = rooms_.in(memory);
     up_.multiply(gy_ + first * d_, count, gh, false, room);
-    T* rounded;
-    if constexpr (std::is_same_v<T, float>) {
-      rounded = gh;
-      scaled(gh, count * r_, scale_, gh);
-    } else {
-      rounded = reinterpret_cast<T*>(rounded_room);
-      scaled(gh, count * r_, scale_, rounded);
-      scaled(rounded, count * r_, 1.0f, gh);
-    }
+    constexpr bool rounds = !std::is_same_v<T, float>;
+    T* rounded = reinterpret_cast<T*>(rounds ? rounded_room : gh);
+    scaled(gh, count * r_, scale_, rounded);
+    if (rounds) scaled(rounded, count * r_, 1.0f, gh);
     if (gb_) {
       scaled(h_ + first * r_, count * r_, 1.0f, h);
       add_products(b_place_, count, h, {gy_ + first * d_, gy_ + n_ * d_}, panel, sum + a_place_.size);
