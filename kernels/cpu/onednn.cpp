@@ -123,29 +123,23 @@ Product& product(const Key& key) {
   return cache.emplace(key, make_product(key)).first->second;
 }
 
-// Calls f(begin, count) over blocks that cover [0, n) and have few sizes, multiples of `unit` up to 64 of them: a
-// primitive fits one shape, takes a third of a millisecond to make and keeps its code, and packed batches rarely repeat
-// their number of tokens. Where a block may be computed twice (`overlap`), the last one reaches back for whole units;
-// else what is left over is a block of its own.
+// Calls f(begin, count) over blocks of [0, n) that have few sizes: up to 64 units, and where rows are left over, a last
+// block of them and four units, since a few rows alone take as long as reading B. A primitive fits one shape, takes a
+// third of a millisecond to make and keeps its code, and packed batches rarely repeat their number of tokens.
 template <class F>
-void for_blocks(int64_t n, int64_t unit, bool overlap, F f) {
+void for_blocks(int64_t n, int64_t unit, F f) {
   constexpr int64_t most_units = 64;
-  if (n < unit) return f(0, n);
-  const int64_t left = n % unit, units = n / unit + (overlap && left > 0 ? 1 : 0);
-  int64_t blocks = (units + most_units - 1) / most_units;
-  if (overlap && left > 0) blocks = std::max<int64_t>(blocks, 2);
+  const int64_t left = n % unit, last = left > 0 ? std::min(n, left + 4 * unit) : 0;
+  const int64_t units = (n - last) / unit, blocks = (units + most_units - 1) / most_units;
   for (int64_t i = 0; i < blocks; ++i) {
-    const int64_t begin = units * i / blocks * unit, count = units * (i + 1) / blocks * unit - begin;
-    f(std::min(begin, n - count), count);
+    const int64_t begin = units * i / blocks * unit;
+    f(begin, units * (i + 1) / blocks * unit - begin);
   }
-  if (!overlap && left > 0) f(n - left, left);
+  if (last > 0) f(n - last, last);
 }
 
-// The unit of a thread's blocks. Rows that are computed twice cost less in f32 with the smaller one, but tiles of bf16
-// have 16 rows (measured: 1 % of a step with 200 tokens, and with 16 for bf16 5 %).
-int64_t block_unit(DType input) { return input == DType::f32 ? 8 : row_unit; }
-// That of blocks which are enough work for every thread.
-int64_t unit_of_all(DType input) { return block_unit(input) * ((threads() + 7) / 8); }
+// The unit of blocks which are enough work for every thread.
+int64_t unit_of_all() { return row_unit * ((threads() + 7) / 8); }
 
 }  // namespace
 
@@ -161,12 +155,12 @@ void gemm_onednn(const Gemm& g, const void* a, const void* b, void* y) {
   };
   Gemm part = g;
   if (!g.transpose_a) {
-    for_blocks(g.m, unit_of_all(g.input), !g.accumulate, [&](int64_t begin, int64_t count) {
+    for_blocks(g.m, unit_of_all(), [&](int64_t begin, int64_t count) {
       part.m = count;
       run(part, begin * g.k, 0, begin * g.n);
     });
   } else if (!g.transpose_b && g.output == DType::f32) {
-    for_blocks(g.k, unit_of_all(g.input), false, [&](int64_t begin, int64_t count) {
+    for_blocks(g.k, unit_of_all(), [&](int64_t begin, int64_t count) {
       part.k = count;
       part.accumulate = g.accumulate || begin > 0;
       run(part, begin * g.m, begin * g.n, 0);
@@ -214,7 +208,7 @@ struct PackedMatrix::Impl {
   // Rows [begin, end) of y.
   void multiply(const void* x, void* y, int64_t begin, int64_t end, int64_t unit, bool accumulate) {
     const int64_t x_row = k * int64_t(size_of(dtype)), y_row = n * int64_t(size_of(dtype));
-    for_blocks(end - begin, unit, !accumulate, [&](int64_t first, int64_t count) {
+    for_blocks(end - begin, unit, [&](int64_t first, int64_t count) {
       Product& p = for_rows(count, accumulate);
       p.run(static_cast<const std::byte*>(x) + (begin + first) * x_row, in_layout(p.b_layout),
             bias.defined() ? &bias_memory : nullptr, static_cast<std::byte*>(y) + (begin + first) * y_row);
@@ -237,14 +231,13 @@ PackedMatrix::PackedMatrix(const Tensor& b, bool transposed, const Tensor& bias)
 PackedMatrix::~PackedMatrix() = default;
 
 void PackedMatrix::multiply(const void* x, void* y, int64_t rows, bool accumulate) const {
-  if (rows < least_rows_alone * threads()) return impl_->multiply(x, y, 0, rows, unit_of_all(impl_->dtype), accumulate);
-  parallel_for_rows(rows, 1, [&](int64_t begin, int64_t end) {
-    impl_->multiply(x, y, begin, end, block_unit(impl_->dtype), accumulate);
-  });
+  if (rows < least_rows_alone * threads()) return impl_->multiply(x, y, 0, rows, unit_of_all(), accumulate);
+  parallel_for_rows(rows, 1,
+                    [&](int64_t begin, int64_t end) { impl_->multiply(x, y, begin, end, row_unit, accumulate); });
 }
 
 void PackedMatrix::multiply_alone(const void* x, void* y, int64_t rows, bool accumulate) const {
-  impl_->multiply(x, y, 0, rows, block_unit(impl_->dtype), accumulate);
+  impl_->multiply(x, y, 0, rows, row_unit, accumulate);
 }
 
 int64_t PackedMatrix::bytes() const {
