@@ -3,10 +3,6 @@
 // bf16 by bf16 is multiplied two factors at a time where the processor has AVX-512 BF16.
 #include "kernels/cpu/gemv.h"
 
-#include <atomic>
-#include <chrono>
-#include <mutex>
-
 #include "kernels/cpu/scratch.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -38,54 +34,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace mora::kernels::cpu {
 
-namespace {
-
 HWY_EXPORT(run_gemv);
 
-// Times products by turns, with W asked for ahead and without; most pairs of neighbours decide.
-class AheadTrial {
- public:
-  int64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
-  // Whether it is undecided and this product tells something: weights that lie in a cache do not.
-  bool wants(std::span<const GemvTerm> terms) const {
-    if (runs_.load(std::memory_order_relaxed) >= 2 * pairs) return false;
-    int64_t bytes = 0;
-    for (const GemvTerm& term : terms) bytes += term.n * term.k * int64_t(size_of(term.w_dtype));
-    return bytes >= int64_t{16} << 20;
-  }
-
-  void time(FunctionRef<void()> product) {
-    const std::lock_guard lock(mutex_);
-    bytes_ = runs_ % 2 == 0 ? asked : 0;
-    const auto start = std::chrono::steady_clock::now();
-    product();
-    const auto time = std::chrono::steady_clock::now() - start;
-    if (runs_ % 2 == 1) slower_ += before_ > time;
-    before_ = time;
-    ++runs_;
-    bytes_ = slower_ > pairs / 2 ? 0 : asked;
-  }
-
- private:
-  static constexpr int pairs = 15;
-  static constexpr int64_t asked = 4096;
-  std::atomic<int64_t> bytes_ = asked;
-  std::atomic<int> runs_ = 0;
-  int slower_ = 0;  // pairs in which asking was
-  std::chrono::steady_clock::duration before_{};
-  std::mutex mutex_;
-};
-
-AheadTrial ahead_trial;
-
-}  // namespace
-
-int64_t bytes_ahead() { return ahead_trial.bytes(); }
-
-void gemv(const Tensor& x, std::span<const GemvTerm> terms) {
-  const auto product = [&] { HWY_DYNAMIC_DISPATCH(run_gemv)(x, terms); };
-  x.dim(0) == 1 && ahead_trial.wants(terms) ? ahead_trial.time(product) : product();
-}
+void gemv(const Tensor& x, std::span<const GemvTerm> terms) { HWY_DYNAMIC_DISPATCH(run_gemv)(x, terms); }
 
 }  // namespace mora::kernels::cpu
 #endif

@@ -22,11 +22,6 @@ struct GemvTerm {
 // The product of W with x of dtype `x`, f32 or bf16, into y; W by rows is made when it is not there yet.
 GemvTerm gemv_term(const FrozenWeight& w, DType x, void* y);
 
-// How far ahead of its use W is asked for, in bytes; 0: not at all. The first large products of one row are timed to
-// decide it: the sums at the end of each row keep some processors from running ahead by themselves, by a tenth of the
-// time of a token (Zen 5), and others read ahead so well that asking costs up to a fifth (Zen 4; f32 and bf16).
-int64_t bytes_ahead();
-
 // All terms in one parallel region. x f32 or bf16; arithmetic in f32. A result does not depend on the other rows or
 // terms, nor on the number of threads.
 void gemv(const Tensor& x, std::span<const GemvTerm> terms);

@@ -28,23 +28,27 @@ struct Product {
   int64_t n, k;
   const void* next;  // what is read after the last of the columns, or null
 
-  template <int COUNT>
+  template <int COUNT, int HELD = 0>
   void columns(int64_t begin, int64_t end) const {
-    const int64_t distance = bytes_ahead() / int64_t(sizeof(W));
+    constexpr int64_t distance = 2048 / sizeof(W);  // how far ahead W is asked for
     const auto ahead_of = [&](int64_t row) -> const W* {
       const int64_t beyond = (row - end) * k + distance;  // of the last column's end
-      if (distance == 0) return nullptr;
       return beyond < 0 || !next ? w + row * k + distance : static_cast<const W*>(next) + beyond;
     };
+    const RowDots<E, COUNT, HELD> dots_of(x, k, k);
     for (int64_t row = begin; row < end; ++row) {
       float dots[COUNT];
-      dot_row<E, COUNT>(x, k, w + row * k, k, dots, ahead_of(row));
+      dots_of(w + row * k, ahead_of(row), dots);
       for (int64_t i = 0; i < COUNT; ++i) y[i * n + row] = Y(dots[i] + (bias ? bias[row] : 0.0f));
     }
   }
 
   void columns_of(int64_t m, int64_t begin, int64_t end) const {
     static_assert(gemv_most_rows == 4);
+    if constexpr (std::is_same_v<E, Bf16Pair>) {
+      constexpr int held = 16;
+      if (m == 1 && k >= held * RowDots<E, 1, held>::step()) return columns<1, held>(begin, end);
+    }
     switch (m) {
       case 1: return columns<1>(begin, end);
       case 2: return columns<2>(begin, end);

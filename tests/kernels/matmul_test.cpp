@@ -4,8 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "engine/parallel.h"
 #include "kernels/values.h"
 
@@ -114,7 +112,7 @@ TEST(FrozenWeight, ForwardAndBackward) {
         const FrozenWeight frozen(w, b);
         // W is rounded to the dtype it multiplies in: f16 and f64 weights may lose bits against x of bf16.
         const double allowed = test::tolerance(dtype) * (dtype == DType::bf16 ? 2 : 1);
-        for (int64_t n : {0, 1, 3, 5, 16, 33, 512, 1100}) {
+        for (int64_t n : {0, 1, 3, 5, 16, 33, 100, 512, 1100}) {
           const Tensor x = tensor_of(normal_values(n * in, 3, 0.3), {n, in}, dtype);
           Tensor y = Tensor::empty({n, out}, dtype);
           linear(x, frozen, y);
@@ -169,38 +167,25 @@ TEST(FrozenWeight, AMappedOneIsCopiedForAFewRows) {
   EXPECT_EQ(values_of(y), test::Values(8, 66.0));
 }
 
+// One row of 650 pairs of bf16 keeps its beginning in registers, several do not.
 TEST(FrozenWeight, AFewRowsAreWhatEachIsAloneOnAnyNumberOfThreads) {
-  const int64_t in = 330, out = 1030;
+  const int64_t out = 1030;
   const int before = threads();
-  for (DType dtype : {DType::f32, DType::bf16}) {
-    const FrozenWeight frozen(tensor_of(normal_values(out * in, 1, 0.2), {out, in}, dtype), {});
-    const Tensor x = tensor_of(normal_values(3 * in, 2), {3, in}, dtype);
-    Tensor together = Tensor::empty({3, out}, dtype), alone = Tensor::empty({1, out}, dtype);
-    for (int n : {1, 2, 7}) {
-      set_threads(n);
-      linear(x, frozen, together);
-      for (int64_t i = 0; i < 3; ++i) {
-        linear(x.alias({1, in}, {in, 1}, i * in), frozen, alone);
-        EXPECT_EQ(values_of(alone), values_of(together.alias({1, out}, {out, 1}, i * out)));
+  for (DType dtype : {DType::f32, DType::bf16})
+    for (int64_t in : {330, 650}) {
+      const FrozenWeight frozen(tensor_of(normal_values(out * in, 1, 0.2), {out, in}, dtype), {});
+      const Tensor x = tensor_of(normal_values(3 * in, 2), {3, in}, dtype);
+      Tensor together = Tensor::empty({3, out}, dtype), alone = Tensor::empty({1, out}, dtype);
+      for (int n : {1, 2, 7}) {
+        set_threads(n);
+        linear(x, frozen, together);
+        for (int64_t i = 0; i < 3; ++i) {
+          linear(x.alias({1, in}, {in, 1}, i * in), frozen, alone);
+          EXPECT_EQ(values_of(alone), values_of(together.alias({1, out}, {out, 1}, i * out)));
+        }
       }
     }
-  }
   set_threads(before);
-}
-
-// The first products with weights beyond the caches are timed with W asked for ahead and without, by turns.
-TEST(FrozenWeight, ALargeOneGivesTheSameAskedForAheadOrNot) {
-  const int64_t in = 300, out = 30000;
-  for (DType dtype : {DType::bf16, DType::f32}) {
-    const FrozenWeight frozen(tensor_of(normal_values(out * in, 1, 0.2), {out, in}, dtype), {});
-    const Tensor x = tensor_of(normal_values(in, 2), {1, in}, dtype);
-    Tensor first = Tensor::empty({1, out}, dtype), y = Tensor::empty({1, out}, dtype);
-    linear(x, frozen, first);
-    for (int i = 0; i < 15; ++i) {
-      linear(x, frozen, y);
-      ASSERT_EQ(std::memcmp(y.raw(), first.raw(), y.bytes()), 0) << i;
-    }
-  }
 }
 
 TEST(FrozenWeight, SeveralOfOneXGiveWhatEachGivesAlone) {
