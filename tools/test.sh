@@ -10,7 +10,7 @@
 cd "$root"
 jobs=$(nproc)
 
-declare -A budgets=([dependencies]=180 [fetch]=90 [build]=480 [test]=500 [tree]=10
+declare -A budgets=([dependencies]=180 [fetch]=90 [build]=700 [test]=500 [tree]=10
                     [format]=20 [lint]=300 [experiments]=300 [asan]=1400 [tsan]=600 [fuzz]=700)
 release=(dependencies fetch build test tree)
 extra=(format lint experiments asan tsan fuzz)
