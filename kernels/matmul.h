@@ -19,14 +19,16 @@ struct MatmulShape {
 MORA_KERNEL(matmul, const Tensor& a, const Tensor& b, Tensor& y, const MatmulShape& shape);
 
 // How products of bf16 are computed on the processor: by bf16 instructions with f32 accumulation, or in f32 after
-// widening. Measured at the first call unless it was set (a resumed run sets what the first one measured).
+// widening. Measured at the first call unless it was set (tests compute in both ways).
 enum class Bf16Products { native, widened };
 Bf16Products bf16_products();
+void set_bf16_products(Bf16Products choice);
 namespace cpu {
-// Whether our own kernels multiply bf16 two factors at a time: native, and the processor has AVX-512 BF16.
+// Whether the processor multiplies bf16 two factors at a time (AVX-512 BF16). Kernels that wait for memory do then.
+bool has_bf16_pairs();
+// Whether kernels that wait for arithmetic do: on some processors f32 is faster (Intel without AMX: by two).
 bool multiplies_bf16_pairs();
 }  // namespace cpu
-void set_bf16_products(Bf16Products choice);
 
 // A frozen weight W (out, in) with an optional bias (out), packed for the processor when first used in a direction:
 //   forward   y = x·Wᵀ + b      backward   gx = gy·W

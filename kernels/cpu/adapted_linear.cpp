@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "kernels/cpu/gemv.h"
 #include "kernels/cpu/linear_rows.h"
 #include "kernels/lora.h"
 #include "kernels/product_checks.h"
@@ -211,7 +212,7 @@ namespace {
 HWY_EXPORT(forward_target);
 HWY_EXPORT(backward_target);
 
-constexpr int64_t fewest_tokens = 32;
+constexpr int64_t fewest_tokens = gemv_most_rows + 1;
 
 // Few tokens (decoding), large factors and f64 are plain products.
 bool is_blocked(const Tensor& x, const AdaptedLinear& l) {

@@ -27,7 +27,7 @@ void run_attention_decode(const AttentionPlan& plan, const Tensor& q, const Tens
   y.mutable_raw();
   const QueryInputs in{plan, HeadRows(q), HeadRows(k), HeadRows(v), HeadRows(y), lse.mutable_data<float>()};
 #if HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64
-  if (q.dtype() == DType::bf16 && multiplies_bf16_pairs()) return decode_as<Bf16Pair, bf16_t>(in);
+  if (q.dtype() == DType::bf16 && has_bf16_pairs()) return decode_as<Bf16Pair, bf16_t>(in);
 #endif
   with_storage<float>(q.dtype(), [&](auto* type) { decode_as<float, std::remove_pointer_t<decltype(type)>>(in); });
 }

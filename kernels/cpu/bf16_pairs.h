@@ -13,8 +13,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace mora::kernels::cpu::HWY_NAMESPACE {
 
-// Whether this is compiled for a set that may have them; `multiplies_bf16_pairs` says whether the processor has.
-constexpr bool has_bf16_pairs = HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64;
+// Whether this is compiled for a set that may have them; `has_bf16_pairs` says whether the processor has.
+constexpr bool may_have_bf16_pairs = HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64;
 
 struct Bf16Pair {
   float bits;  // the factor of the lower depth in the lower half

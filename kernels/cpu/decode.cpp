@@ -197,7 +197,7 @@ void decode_as(const Tensor& x, std::span<const DecodeBlock> blocks, const Decod
 void run_decode(const Tensor& x, std::span<const DecodeBlock> blocks, const DecodeShape& shape, Tensor& y) {
   if (x.dtype() == DType::f32) return decode_as<float, float>(x, blocks, shape, y);
 #if HWY_TARGET == HWY_AVX3 && HWY_ARCH_X86_64
-  if (multiplies_bf16_pairs()) return decode_as<bf16_t, Bf16Pair>(x, blocks, shape, y);
+  if (has_bf16_pairs()) return decode_as<bf16_t, Bf16Pair>(x, blocks, shape, y);
 #endif
   decode_as<bf16_t, float>(x, blocks, shape, y);
 }

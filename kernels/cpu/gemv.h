@@ -10,6 +10,15 @@ namespace mora::kernels::cpu {
 // Up to this many rows reading W is what takes the time; above, oneDNN's blocking wins.
 inline constexpr int64_t gemv_most_rows = 4;
 
+// How far ahead of its use W is asked for. Measured, in share of the memory's rate that a token of bf16 reaches: on
+// Intel (Emerald Rapids) 0.73 without, 0.77 at 1 KB, 0.84 at 2, 0.89 at 3, 0.89 to 0.95 from 4 to 16; on Zen 4 1 to 2.
+inline int64_t bytes_ahead() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_is("intel")) return 8192;
+#endif
+  return 2048;
+}
+
 // y = x·Wᵀ + c by its memory, side by side: another core fetches it in a line or two, where handles of tensors would be
 // four in a row.
 struct GemvTerm {

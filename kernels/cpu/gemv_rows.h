@@ -30,7 +30,7 @@ struct Product {
 
   template <int COUNT, int HELD = 0>
   void columns(int64_t begin, int64_t end) const {
-    constexpr int64_t distance = 2048 / sizeof(W);  // how far ahead W is asked for
+    const int64_t distance = bytes_ahead() / int64_t(sizeof(W));
     const auto ahead_of = [&](int64_t row) -> const W* {
       const int64_t beyond = (row - end) * k + distance;  // of the last column's end
       return beyond < 0 || !next ? w + row * k + distance : static_cast<const W*>(next) + beyond;
@@ -67,7 +67,7 @@ struct GemvFactors {
 // Whether a term's factors are multiplied in pairs; x is of T.
 template <class T>
 bool in_pairs(const GemvTerm& term) {
-  return HWY_TARGET == HWY_AVX3 && std::is_same_v<T, bf16_t> && term.w_dtype == DType::bf16 && multiplies_bf16_pairs();
+  return may_have_bf16_pairs && std::is_same_v<T, bf16_t> && term.w_dtype == DType::bf16 && has_bf16_pairs();
 }
 
 // Columns [begin, end) of the term's y, for m rows of x; `next` is read after them, or null.

@@ -27,13 +27,15 @@ void set_bf16_products(Bf16Products choice) { bf16_choice() = choice; }
 
 namespace cpu {
 
-bool multiplies_bf16_pairs() {
+bool has_bf16_pairs() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0 && bf16_products() == Bf16Products::native;
+  return __builtin_cpu_supports("avx512bf16") != 0;
 #else
   return false;
 #endif
 }
+
+bool multiplies_bf16_pairs() { return has_bf16_pairs() && bf16_products() == Bf16Products::native; }
 
 namespace {
 

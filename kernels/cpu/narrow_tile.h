@@ -9,7 +9,9 @@
 #endif
 
 #include <algorithm>
+#include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/cpu/bf16_pairs.h"
 #include "kernels/cpu/scratch.h"
@@ -212,7 +214,7 @@ class RowFactor {
         tiled_ = TileFactor(b, depth, columns, transpose_b);
         return;
       }
-    if constexpr (has_bf16_pairs && std::is_same_v<X, bf16_t> && std::is_same_v<B, bf16_t>)
+    if constexpr (may_have_bf16_pairs && std::is_same_v<X, bf16_t> && std::is_same_v<B, bf16_t>)
       if ((in_pairs_ = depth % 2 == 0 && multiplies_bf16_pairs())) {
         depth_ /= 2;
         pack_pairs(b, transpose_b);
@@ -226,7 +228,7 @@ class RowFactor {
   void multiply(const X* a, int64_t rows, Y* y, bool accumulate, float* room) const {
     if constexpr (!std::is_same_v<X, f16_t>)
       if (in_tiles_) return tiled_.multiply(a, rows, y, accumulate);
-    if constexpr (has_bf16_pairs && std::is_same_v<X, bf16_t>)
+    if constexpr (may_have_bf16_pairs && std::is_same_v<X, bf16_t>)
       if (in_pairs_) return multiply_as<Bf16Pair>(reinterpret_cast<const float*>(a), rows, y, accumulate, room);
     multiply_as<float>(a, rows, y, accumulate, room);
   }
@@ -235,26 +237,49 @@ class RowFactor {
   void pack_pairs(const bf16_t* b, bool transpose_b) {
     if (transpose_b) return pack(reinterpret_cast<const float*>(b), depth_, true);
     const int64_t width = next_multiple(columns_, columns_of_tile);
-    const Scratch<float> pairs(depth_ * width);
-    pair_matrix(b, columns_, 2 * depth_, columns_, depth_, width, pairs.data());
-    pack(static_cast<const float*>(pairs.data()), width, false);
+    pairs_ = Scratch<float>(depth_ * width);
+    pair_matrix(b, columns_, 2 * depth_, columns_, depth_, width, pairs_.data());
+    pack(static_cast<const float*>(pairs_.data()), width, false);
   }
 
   // Elements of b: factors, or pairs by their bits.
   template <class B>
   void pack(const B* b, int64_t b_row, bool transpose_b) {
     const D d;
-    if (columns_ > dot_columns) {
+    const bool dots = columns_ <= dot_columns;
+    if (tiles_read(b, b_row, transpose_b)) return;
+    if (!dots) {
       packed_ = pack_panels(d, Panels<D>(d, columns_), b, b_row, depth_, transpose_b);
       return;
     }
-    width_ = ceil_div(depth_, lanes(d)) * lanes(d);
-    packed_ = Scratch<float>(dot_columns * width_);  // op(b)ᵀ
+    row_ = ceil_div(depth_, lanes(d)) * lanes(d);
+    packed_ = Scratch<float>(dot_columns * row_);  // op(b)ᵀ
     if (transpose_b)
-      copy_rows(d, b, b_row, columns_, depth_, width_, packed_.data());
+      copy_rows(d, b, b_row, columns_, depth_, row_, packed_.data());
     else
-      copy_transposed(d, b, b_row, columns_, depth_, width_, packed_.data());
-    std::fill_n(packed_.data() + columns_ * width_, (dot_columns - columns_) * width_, 0.0f);
+      copy_transposed(d, b, b_row, columns_, depth_, row_, packed_.data());
+    std::fill_n(packed_.data() + columns_ * row_, (dot_columns - columns_) * row_, 0.0f);
+    in_place_ = packed_.data();
+  }
+
+  // Whether tiles can read b where it lies, as they do then: one thread makes the copies, for which few tokens wait.
+  template <class B>
+  bool tiles_read(const B* b, int64_t b_row, bool transpose_b) {
+    if constexpr (std::is_same_v<B, float>) {
+      const D d;
+      const bool reads = columns_ <= dot_columns ? transpose_b && columns_ == dot_columns && depth_ % lanes(d) == 0
+                                                 : !transpose_b && b_row % lanes(d) == 0 &&
+                                                       Panels<D>(d, columns_).padded_columns() <= b_row;
+      if (reads) std::tie(in_place_, row_) = std::pair(b, b_row);
+      return reads;
+    }
+    return false;
+  }
+
+  // Panel p of what was packed, or of b where it lies, and the distance of its rows.
+  std::pair<const float*, int64_t> panel(const Panels<D>& panels, int64_t p) const {
+    if (in_place_) return {in_place_ + panels.begin(p), row_};
+    return {packed_.data() + panels.begin(p) * depth_, panels.width(p)};
   }
 
   template <class E, class A, class Y>
@@ -268,7 +293,7 @@ class RowFactor {
 
   template <class E, int Rows, class A, class Y>
   HWY_INLINE void dots(const A* a, Y* y, bool accumulate) const {
-    dot_tile<E, Rows>(depth_, a, depth_, packed_.data(), width_, Target<Y>{y, columns_, Rows, columns_, accumulate});
+    dot_tile<E, Rows>(depth_, a, depth_, in_place_, row_, Target<Y>{y, columns_, Rows, columns_, accumulate});
   }
 
   template <class E, class A, class Y>
@@ -285,15 +310,19 @@ class RowFactor {
             d, count * depth_, [](auto v) HWY_ATTR { return v; }, room, a + first * depth_);
         std::fill_n(room + count * depth_, (tile_rows - count) * depth_, 0.0f);
       }
-      for (int64_t p = 0; p < panels.count; ++p)
+      for (int64_t p = 0; p < panels.count; ++p) {
+        const auto [b, b_row] = panel(panels, p);
         multiply_panel<E>(
-            d, depth_, left, packed_.data() + panels.begin(p) * depth_, panels.width(p),
+            d, depth_, left, b, b_row,
             Target<Y>{y + first * columns_ + panels.begin(p), columns_, count, panels.used(p), accumulate});
+      }
     }
   }
 
-  int64_t depth_ = 0, columns_ = 0, width_ = 0;  // depth in elements
-  Scratch<float> packed_;
+  int64_t depth_ = 0, columns_ = 0;  // depth in elements
+  Scratch<float> pairs_, packed_;
+  const float* in_place_ = nullptr;  // rows `row_` apart, or null: packed_ holds panels one after the other
+  int64_t row_ = 0;
   bool in_tiles_ = false, in_pairs_ = false;
   TileFactor tiled_;
 };

@@ -49,7 +49,7 @@ struct OuterSums {
            float* sum) const {
     if constexpr (std::is_same_v<X, bf16_t>)
       if (in_tiles) return tiled.add(first, last, count, left.data, left.step, right.data, accumulate, sum);
-    if constexpr (has_bf16_pairs && std::is_same_v<X, bf16_t>)
+    if constexpr (may_have_bf16_pairs && std::is_same_v<X, bf16_t>)
       if (multiplies_bf16_pairs())
         return add_pairs<Bf16Pair>(first, last, count, left, right.data, room, accumulate, sum);
     const hn::ScalableTag<float> d;

@@ -20,9 +20,9 @@ struct Sizes {
   int64_t tokens, k, d, rank;
 };
 // Blocks, parts and tiles that are full and not; one column; ranks of either tile; what goes by plain products.
-constexpr Sizes sizes[] = {{32, 16, 16, 8},  {49, 20, 37, 4},   {131, 100, 60, 3}, {200, 33, 64, 16},
-                           {400, 64, 96, 8}, {839, 48, 31, 12}, {100, 1, 7, 1},    {33, 70, 1, 32},
-                           {31, 16, 16, 8},  {0, 16, 16, 8},    {40, 20, 30, 33},  {64, 3000, 40, 24}};
+constexpr Sizes sizes[] = {{32, 16, 16, 8},   {49, 20, 37, 4},  {131, 100, 60, 3}, {200, 33, 64, 16}, {400, 64, 96, 8},
+                           {839, 48, 31, 12}, {100, 1, 7, 1},   {33, 70, 1, 32},   {4, 16, 16, 8},    {7, 32, 48, 8},
+                           {0, 16, 16, 8},    {40, 20, 30, 33}, {64, 3000, 40, 24}};
 
 struct Results {
   Tensor y, h, gx, ga, gb;

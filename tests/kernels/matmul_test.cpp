@@ -188,6 +188,23 @@ TEST(FrozenWeight, AFewRowsAreWhatEachIsAloneOnAnyNumberOfThreads) {
   set_threads(before);
 }
 
+// They wait for memory, and so go by pairs wherever the processor has them, also where products are faster in f32.
+TEST(FrozenWeight, AFewRowsDoNotDependOnHowProductsOfBf16AreComputed) {
+  const int64_t in = 650, out = 1030;
+  const FrozenWeight frozen(tensor_of(normal_values(out * in, 1, 0.2), {out, in}, DType::bf16), {});
+  const Tensor x = tensor_of(normal_values(3 * in, 2), {3, in}, DType::bf16);
+  const Bf16Products measured = bf16_products();
+  std::vector<test::Values> ys;
+  for (const auto products : {Bf16Products::native, Bf16Products::widened}) {
+    set_bf16_products(products);
+    Tensor y = Tensor::empty({3, out}, DType::bf16);
+    linear(x, frozen, y);
+    ys.push_back(values_of(y));
+  }
+  set_bf16_products(measured);
+  EXPECT_EQ(ys[0], ys[1]);
+}
+
 TEST(FrozenWeight, SeveralOfOneXGiveWhatEachGivesAlone) {
   const int64_t in = 330, outs[] = {700, 40, 33};
   const int before = threads();
