@@ -248,20 +248,25 @@ int64_t PackedMatrix::bytes() const {
 
 namespace {
 
-// The best of a few times of a product that fits the caches, in seconds.
-double time_product(DType dtype) {
-  constexpr int64_t n = 256;
-  const PackedMatrix b(Tensor::zeros({n, n}, dtype), false, {});
-  const Tensor x = Tensor::zeros({n, n}, dtype);
-  Tensor y = Tensor::empty({n, n}, dtype);
-  double best = 1;
-  for (int i = 0; i < 7; ++i) {
+// A product that fits the caches; returns seconds.
+class TimedProduct {
+ public:
+  explicit TimedProduct(DType dtype)
+      : b_(Tensor::zeros({n, n}, dtype), false, {}),
+        x_(Tensor::zeros({n, n}, dtype)),
+        y_(Tensor::empty({n, n}, dtype)) {}
+
+  double operator()() {
     const auto start = std::chrono::steady_clock::now();
-    b.multiply(x.raw(), y.mutable_raw(), n);
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    b_.multiply(x_.raw(), y_.mutable_raw(), n);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
-  return best;
-}
+
+ private:
+  static constexpr int64_t n = 256;
+  PackedMatrix b_;
+  Tensor x_, y_;
+};
 
 }  // namespace
 
@@ -271,7 +276,15 @@ bool measure_bf16_is_native() {
   } catch (const dnnl::error&) {
     return false;  // this processor has no bf16 product at all
   }
-  return time_product(DType::bf16) < time_product(DType::f32);
+  // By turns, and for long enough that a moment in which the machine does something else does not decide.
+  constexpr int turns = 30;
+  TimedProduct bf16(DType::bf16), f32(DType::f32);
+  double best_bf16 = bf16(), best_f32 = f32();
+  for (int i = 0; i < turns; ++i) {
+    best_bf16 = std::min(best_bf16, bf16());
+    best_f32 = std::min(best_f32, f32());
+  }
+  return best_bf16 < best_f32;
 }
 
 }  // namespace mora::kernels::cpu
