@@ -17,7 +17,6 @@
 #include "mora/learning/meta_gradient.h"
 #include "mora/training/checkpoint.h"
 #include "mora/training/optimization.h"
-#include "mora/training/process_memory.h"
 #include "mora/training/progress.h"
 #include "mora/training/run_directory.h"
 #include "mora/training/setup.h"
@@ -190,8 +189,7 @@ class MetaTrainer {
                       .lr = lr,
                       .tokens_per_second = speed,
                       .seconds = seconds_since(start_),
-                      .first_step = first_step_,
-                      .memory_bytes = resident_bytes()});
+                      .first_step = first_step_});
   }
 
   bool is_due() const {  // a meta-run has no epochs

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "mora/training/process_memory.h"
+
 namespace mora {
 namespace {
 
@@ -116,7 +118,9 @@ void Progress::update(const ProgressUpdate& update) {
   }
   if (quiet_ || (update.seconds < next_draw_ && update.step < update.total)) return;
   next_draw_ = update.seconds + (terminal_ ? 0.1 : 1.0);
-  const std::string line = progress_line(update, smoothed_.value(), history_, terminal_ ? terminal_columns(out_) : 0);
+  ProgressUpdate drawn = update;
+  drawn.memory_bytes = resident_bytes();
+  const std::string line = progress_line(drawn, smoothed_.value(), history_, terminal_ ? terminal_columns(out_) : 0);
   clear_line();
   std::fputs((terminal_ ? line : line + "\n").c_str(), out_);
   drawn_ = terminal_;

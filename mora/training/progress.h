@@ -14,9 +14,9 @@ namespace mora {
 struct ProgressUpdate {
   int64_t step = 0, total = 0;
   double loss = 0, lr = 0, tokens_per_second = 0;
-  double seconds = 0;      // since this process began to train
-  int64_t first_step = 0;  // where it began: a resumed run does not count the steps before it
-  int64_t memory_bytes = 0;
+  double seconds = 0;        // since this process began to train
+  int64_t first_step = 0;    // where it began: a resumed run does not count the steps before it
+  int64_t memory_bytes = 0;  // read when the line is drawn
 };
 
 // Exponential mean of the losses with the bias of its start removed: m = β·m + (1 − β)·x, m / (1 − βᵗ), β = 0.95.

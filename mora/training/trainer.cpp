@@ -10,7 +10,6 @@
 #include "mora/training/checkpoint.h"
 #include "mora/training/memory_plan.h"
 #include "mora/training/optimization.h"
-#include "mora/training/process_memory.h"
 #include "mora/training/progress.h"
 #include "mora/training/rank_plan.h"
 #include "mora/training/routing_metrics.h"
@@ -226,8 +225,7 @@ class Trainer {
                       .lr = line["lr"],
                       .tokens_per_second = speed,
                       .seconds = seconds_since(start_),
-                      .first_step = first_step_,
-                      .memory_bytes = resident_bytes()});
+                      .first_step = first_step_});
     return true;
   }
 
