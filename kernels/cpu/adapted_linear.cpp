@@ -212,15 +212,13 @@ namespace {
 HWY_EXPORT(forward_target);
 HWY_EXPORT(backward_target);
 
-constexpr int64_t fewest_tokens = gemv_most_rows + 1;
-
 // Few tokens (decoding), large factors and f64 are plain products.
 bool is_blocked(const Tensor& x, const AdaptedLinear& l) {
   if (x.dtype() == DType::f64) return false;
   switch (l.adapter) {
     case AdaptedLinear::Adapter::none: return true;
     case AdaptedLinear::Adapter::lora:
-      return x.dim(0) >= fewest_tokens && l.factors[0].dim(0) <= 32 &&
+      return x.dim(0) > gemv_most_rows && l.factors[0].dim(0) <= 32 &&
              l.factors[0].numel() + l.factors[1].numel() <= 1 << 16;
     case AdaptedLinear::Adapter::mora: return l.op.rank <= 128;
   }
@@ -235,7 +233,7 @@ void check(const char* name, const Tensor& x, const AdaptedLinear& l, const Tens
 }  // namespace
 
 bool takes_together(const Tensor& x, std::span<const AdaptedLinear> linears) {
-  return x.dim(0) >= fewest_tokens &&
+  return x.dim(0) > gemv_most_rows &&
          std::ranges::all_of(linears, [&](const AdaptedLinear& l) { return is_blocked(x, l); });
 }
 

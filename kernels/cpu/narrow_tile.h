@@ -9,7 +9,6 @@
 #endif
 
 #include <algorithm>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -246,9 +245,13 @@ class RowFactor {
   template <class B>
   void pack(const B* b, int64_t b_row, bool transpose_b) {
     const D d;
-    const bool dots = columns_ <= dot_columns;
-    if (tiles_read(b, b_row, transpose_b)) return;
-    if (!dots) {
+    if constexpr (std::is_same_v<B, float>)
+      if (are_read_in_place(b_row, transpose_b)) {
+        rows_ = b;
+        row_ = b_row;
+        return;
+      }
+    if (columns_ > dot_columns) {
       packed_ = pack_panels(d, Panels<D>(d, columns_), b, b_row, depth_, transpose_b);
       return;
     }
@@ -259,26 +262,19 @@ class RowFactor {
     else
       copy_transposed(d, b, b_row, columns_, depth_, row_, packed_.data());
     std::fill_n(packed_.data() + columns_ * row_, (dot_columns - columns_) * row_, 0.0f);
-    in_place_ = packed_.data();
+    rows_ = packed_.data();
   }
 
-  // Whether tiles can read b where it lies, as they do then: one thread makes the copies, for which few tokens wait.
-  template <class B>
-  bool tiles_read(const B* b, int64_t b_row, bool transpose_b) {
-    if constexpr (std::is_same_v<B, float>) {
-      const D d;
-      const bool reads = columns_ <= dot_columns ? transpose_b && columns_ == dot_columns && depth_ % lanes(d) == 0
-                                                 : !transpose_b && b_row % lanes(d) == 0 &&
-                                                       Panels<D>(d, columns_).padded_columns() <= b_row;
-      if (reads) std::tie(in_place_, row_) = std::pair(b, b_row);
-      return reads;
-    }
-    return false;
+  // Whether tiles find b's rows as they need them: one thread makes the copies, for which few tokens wait.
+  bool are_read_in_place(int64_t b_row, bool transpose_b) const {
+    const int64_t vector = lanes(D());
+    if (columns_ > dot_columns) return !transpose_b && b_row % vector == 0;
+    return transpose_b && columns_ == dot_columns && depth_ % vector == 0;
   }
 
-  // Panel p of what was packed, or of b where it lies, and the distance of its rows.
+  // Panel p, and the distance of its rows.
   std::pair<const float*, int64_t> panel(const Panels<D>& panels, int64_t p) const {
-    if (in_place_) return {in_place_ + panels.begin(p), row_};
+    if (rows_) return {rows_ + panels.begin(p), row_};
     return {packed_.data() + panels.begin(p) * depth_, panels.width(p)};
   }
 
@@ -293,7 +289,7 @@ class RowFactor {
 
   template <class E, int Rows, class A, class Y>
   HWY_INLINE void dots(const A* a, Y* y, bool accumulate) const {
-    dot_tile<E, Rows>(depth_, a, depth_, in_place_, row_, Target<Y>{y, columns_, Rows, columns_, accumulate});
+    dot_tile<E, Rows>(depth_, a, depth_, rows_, row_, Target<Y>{y, columns_, Rows, columns_, accumulate});
   }
 
   template <class E, class A, class Y>
@@ -321,7 +317,7 @@ class RowFactor {
 
   int64_t depth_ = 0, columns_ = 0;  // depth in elements
   Scratch<float> pairs_, packed_;
-  const float* in_place_ = nullptr;  // rows `row_` apart, or null: packed_ holds panels one after the other
+  const float* rows_ = nullptr;  // of b or packed_, row_ apart; null: packed_ holds panels one after the other
   int64_t row_ = 0;
   bool in_tiles_ = false, in_pairs_ = false;
   TileFactor tiled_;

@@ -8,8 +8,8 @@
 
 namespace mora::kernels::cpu {
 
-inline constexpr int64_t row_unit =
-    16;  // threads divide the rows of a product in multiples of it, and a thread its own
+// Threads divide the rows of a product in multiples of it, and a thread its own.
+inline constexpr int64_t row_unit = 16;
 inline constexpr int64_t least_rows_alone = 192;  // with fewer a thread, its product is limited by reading B
 
 // A right factor B (k, n), packed once into the layout oneDNN likes best, with an optional bias c (n): y = x·B + c.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/parallel.h"
+#include "kernels/bf16_products.h"
 #include "kernels/values.h"
 
 namespace mora::kernels {
@@ -87,12 +88,9 @@ TEST(AdaptedLinears, ResultsAreThoseOfEachAlone) {
 }
 
 TEST(AdaptedLinears, Bf16BothWays) {
-  const Bf16Products measured = bf16_products();
-  for (const auto products : {Bf16Products::native, Bf16Products::widened}) {
-    set_bf16_products(products);
+  test::for_both_bf16_products([](Bf16Products) {
     expect_those_of_f64({Adapter::lora, Adapter::none, Adapter::mora}, OperatorKind::rotation);
-  }
-  set_bf16_products(measured);
+  });
 }
 
 TEST(AdaptedLinears, GradientsThatAreNotAskedForChangeNothing) {

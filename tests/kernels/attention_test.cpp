@@ -4,7 +4,7 @@
 
 #include "engine/parallel.h"
 #include "kernels/attention_reference.h"
-#include "kernels/matmul.h"
+#include "kernels/bf16_products.h"
 
 namespace mora::test {
 namespace {
@@ -142,9 +142,7 @@ TEST_P(AttentionOfDType, OneQueryWithGroupsOfAnySize) {
 // not fill), and f32 after widening.
 TEST(Attention, Bf16BothWays) {
   const auto offsets = offsets_of({130, 301, 1, 64});
-  const kernels::Bf16Products measured = kernels::bf16_products();
-  for (const auto products : {kernels::Bf16Products::native, kernels::Bf16Products::widened}) {
-    kernels::set_bf16_products(products);
+  test::for_both_bf16_products([&](kernels::Bf16Products products) {
     for (int64_t dim : {64, 48, 33, 32})
       for (const AttentionShape& shape : {full(dim), causal(dim), causal(dim, 47)}) {
         SCOPED_TRACE(fmt::format("native {} D {} causal {} window {}", products == kernels::Bf16Products::native, dim,
@@ -152,8 +150,7 @@ TEST(Attention, Bf16BothWays) {
         Problem({6, 2, dim, offsets, offsets, shape}, DType::bf16).check(4);
         Problem({6, 2, dim, offsets_of({1, 1}), offsets_of({151, 64}), shape}, DType::bf16).check(4);
       }
-  }
-  kernels::set_bf16_products(measured);
+  });
 }
 
 TEST(Attention, Windows) {

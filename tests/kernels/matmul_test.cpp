@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/parallel.h"
+#include "kernels/bf16_products.h"
 #include "kernels/values.h"
 
 namespace mora::kernels {
@@ -193,15 +194,12 @@ TEST(FrozenWeight, AFewRowsDoNotDependOnHowProductsOfBf16AreComputed) {
   const int64_t in = 650, out = 1030;
   const FrozenWeight frozen(tensor_of(normal_values(out * in, 1, 0.2), {out, in}, DType::bf16), {});
   const Tensor x = tensor_of(normal_values(3 * in, 2), {3, in}, DType::bf16);
-  const Bf16Products measured = bf16_products();
   std::vector<test::Values> ys;
-  for (const auto products : {Bf16Products::native, Bf16Products::widened}) {
-    set_bf16_products(products);
+  test::for_both_bf16_products([&](Bf16Products) {
     Tensor y = Tensor::empty({3, out}, DType::bf16);
     linear(x, frozen, y);
     ys.push_back(values_of(y));
-  }
-  set_bf16_products(measured);
+  });
   EXPECT_EQ(ys[0], ys[1]);
 }
 
